@@ -1,0 +1,99 @@
+"""The terminal process's side of the worker: starts it, sends requests, yields replies.
+
+Torch-free. One worker at a time; when it dies, `recv` says so and `start` makes another.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import signal
+from multiprocessing import connection, resource_tracker
+
+from engine.errors import DirscopeError, OutOfMemoryError, RunFailedError
+from engine.protocol import Reply, Request, Shutdown
+from engine.worker import WorkerOptions, serve
+
+
+def prepare_spawning() -> None:
+    """Call before a terminal app takes over stderr: spawning later needs the resource tracker to be up already."""
+    resource_tracker.ensure_running()
+
+
+class Worker:
+    """A spawned worker process and its pipe."""
+
+    def __init__(self, options: WorkerOptions) -> None:
+        self._options = options
+        self._process: multiprocessing.process.BaseProcess | None = None
+        self._pipe: connection.Connection | None = None
+
+    def start(self) -> None:
+        """Spawn the process; it loads nothing until the first request."""
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        self._process = context.Process(target=serve, args=(theirs, self._options), daemon=True, name="dirscope-worker")
+        self._process.start()
+        theirs.close()  # or reading from a dead worker would wait for ever
+        self._pipe = ours
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process is not None and self._process.is_alive()
+
+    def send(self, request: Request) -> None:
+        """Send a request.
+
+        Raises:
+            RunFailedError: The worker is gone.
+        """
+        try:
+            assert self._pipe is not None, "start() comes first"
+            self._pipe.send(request)
+        except (BrokenPipeError, ConnectionResetError, OSError):
+            raise self._death() from None
+
+    def recv(self, timeout: float | None = None) -> Reply | None:
+        """The next reply, or None after `timeout` seconds without one.
+
+        Raises:
+            OutOfMemoryError: The system killed the worker.
+            RunFailedError: The worker died.
+        """
+        assert self._pipe is not None, "start() comes first"
+        try:
+            if not self._pipe.poll(timeout):
+                return None
+            reply: Reply = self._pipe.recv()
+            return reply
+        except (EOFError, ConnectionResetError, OSError):
+            raise self._death() from None
+
+    def _death(self) -> DirscopeError:
+        code = None
+        if self._process is not None:
+            self._process.join(1)
+            code = self._process.exitcode
+        if code == -signal.SIGKILL:
+            return OutOfMemoryError(
+                "The worker was killed, most likely for memory: use a smaller model or free some. What was computed "
+                "is kept."
+            )
+        return RunFailedError(f"The worker died (exit code {code}). What was computed is kept; see the log.")
+
+    def stop(self, timeout: float = 1.0) -> None:
+        """Ask the worker to end, then make it."""
+        if self._process is None:
+            return
+        with contextlib.suppress(DirscopeError):
+            self.send(Shutdown())
+        self._process.join(timeout)
+        if self._process.is_alive():
+            self._process.terminate()
+            self._process.join(timeout)
+        if self._process.is_alive():
+            self._process.kill()
+        if self._pipe is not None:
+            self._pipe.close()
+        self._process, self._pipe = None, None

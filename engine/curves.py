@@ -1,0 +1,46 @@
+"""Scalars of a curve: threshold, max-slope step, plateau length.
+
+Numpy only, closed form; knows series, not where they come from.
+"""
+
+from __future__ import annotations
+
+from engine.results import Series
+
+PLATEAU_FIT_SHARE = 0.1
+"""Share of the typical distance below which the initial line is fitted."""
+PLATEAU_EXCESS = 1.1
+
+
+def threshold(coordinate: Series, kl: Series, level: float) -> float | None:
+    """Where KL first reaches the level, linear in KL between steps k-1 and k; None when it never does.
+
+    Heimersheim & Mendel (2024) use the first distance or angle with KL at or above 0.5.
+    """
+    above = (kl >= level).nonzero()[0]
+    if not len(above):
+        return None
+    k = int(above[0])
+    if k == 0:
+        return float(coordinate[0])
+    share = (level - kl[k - 1]) / (kl[k] - kl[k - 1])
+    return float(coordinate[k - 1] + share * (coordinate[k] - coordinate[k - 1]))
+
+
+def max_slope_step(l2: Series) -> int:
+    """Smallest k >= 1 that maximises l2[k] - l2[k-1] (LASR Labs 2024, the "blowup" step)."""
+    return int((l2[1:] - l2[:-1]).argmax()) + 1
+
+
+def plateau_length(distance: Series, l2: Series, typical_distance: float) -> float | None:
+    """First distance where l2 exceeds 1.1 x the through-origin line fitted below 0.1 typical distances.
+
+    None when it never does, or when no step but the first lies below 0.1 typical distances.
+    """
+    early = (distance > 0) & (distance <= PLATEAU_FIT_SHARE * typical_distance)
+    if not early.any():
+        return None
+    x, y = distance[early], l2[early]
+    slope = (x @ y) / (x @ x)
+    over = (l2 > PLATEAU_EXCESS * slope * distance).nonzero()[0]
+    return float(distance[over[0]]) if len(over) else None

@@ -1,0 +1,35 @@
+"""The definitions every number depends on, stored with every run. Text only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+DEFINITIONS: Final[Mapping[str, str]] = {
+    "basis": (
+        "transformer-lens' processed basis: where the output ignores the mean over d_model (probed with a "
+        "ones-vector), vectors have that mean subtracted; elsewhere they are raw. Written is raw + (x' - x)."
+    ),
+    "population": (
+        "windows of the base's token length and BOS setting, cut at seeded random offsets, fed fresh, read at the "
+        "base's index; duplicates up to that index and the base's own tokens dropped"
+    ),
+    "typical_distance": "median L2 distance over 1000 seeded pairs of the population",
+    "base_run": "the base vector written at (write, position) into its host context",
+    "random": "mu + (n-1)^-1/2 sum z_i (a_i - mu), z_i standard normal: the population's mean and sample covariance",
+    "straight": "x' = x + a d/|d|, a = L2 distance",
+    "sphere": "x' = |x| (cos t x/|x| + sin t d_perp/|d_perp|), t in degrees from the raw origin of the basis",
+    "kl": "KL(base run || perturbed run) of the next-token distribution at the read position, nats, float64",
+    "l2": "Euclidean distance between base run and perturbed run at the read hook, in the basis",
+    "cosine": "cosine between base run and perturbed run at the read hook, in the basis, not mean-centred over data",
+    "js": "Jensen-Shannon divergence of the next-token distributions, nats",
+    "top1_flip": "1 where the most probable token is not the base run's",
+    "threshold": "first step with kl >= level, linear in kl from the step before, in the path's unit; null if never",
+    "max_slope_step": "smallest k >= 1 that maximises l2[k] - l2[k-1] at the last read hook",
+    "plateau_length": (
+        "first L2 distance where l2 at the last read hook exceeds 1.1 x the through-origin line fitted below 0.1 "
+        "typical distances; null if never"
+    ),
+    "kl_quadratic": "a^2/2 t'Ft: Fisher prediction at the base, t the path's tangent; any smooth model is flat near 0",
+    "win_rate": "mean over bases of P(threshold_a < threshold_b | same base); censored = +infinity, ties = 1/2",
+}

@@ -1,0 +1,190 @@
+"""One SAE from sae-lens, checked against the model and hook, with numpy in and out.
+
+Knows release / sae_id, local sae-lens directories and the bundled SAEs. Vectors come and go in the basis of the
+write hook; where the SAE was trained on uncentred residuals of a centred model, the site's mean is put back first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from engine.drawing import Vector
+from engine.embedded import SAES_DIR
+from engine.errors import HookError, SaeError
+from engine.hooks import HookPoint, parse_hook
+from engine.models import Model, Report
+from engine.recipe import SaeSection
+
+
+@dataclass(frozen=True, eq=False)
+class Sae:
+    """An SAE that fits the model and hook it was loaded for. Satisfies `engine.drawing.Features`."""
+
+    release: str
+    sae_id: str
+    sha256: str
+    """Of all tensors, in the order of their names."""
+    module: Any
+    centre: bool
+    """Whether to remove the mean over d_model from what the SAE gives back."""
+    uncentred: bool
+    """Whether it was trained on residuals with their mean over d_model, of a model whose basis has none."""
+    offset: float = 0.0
+    """Mean over d_model to put back before encoding; only for an uncentred one."""
+
+    @property
+    def n_features(self) -> int:
+        return int(self.module.cfg.d_sae)
+
+    @property
+    def architecture(self) -> str:
+        return str(self.module.cfg.architecture())
+
+    @torch.no_grad()
+    def encode(self, vectors: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Feature activations [n, d_sae] of vectors [n, d_hook]."""
+        return np.asarray(self.module.encode(self._input(vectors)).double().cpu().numpy())
+
+    @torch.no_grad()
+    def reconstruct(self, vectors: NDArray[np.float32]) -> NDArray[np.float64]:
+        """SAE(x) for vectors [n, d_hook], in the same basis."""
+        return self._output(self.module.decode(self.module.encode(self._input(vectors))))
+
+    def activations(self, vector: Vector) -> NDArray[np.float64]:
+        return np.asarray(self.encode(vector[None])[0])
+
+    @torch.no_grad()
+    def contribution(self, vector: Vector, feature: int) -> NDArray[np.float64]:
+        x = self._input(vector[None])
+        f = self.module.encode(x)
+        on, off = f.clone(), f.clone()
+        if f[0, feature] == 0:
+            on[0, feature] = 1.0
+        off[0, feature] = 0.0
+        with_feature = self._output(self.module.decode(on))
+        # Encoding again restores what run-time normalisation keeps between encode and decode.
+        self.module.encode(x)
+        return np.asarray((with_feature - self._output(self.module.decode(off)))[0])
+
+    def encoder(self, feature: int) -> NDArray[np.float64]:
+        return np.asarray(self._centred(self.module.W_enc[:, feature].detach().double().cpu().numpy()))
+
+    def fraction_unexplained(self, vectors: NDArray[np.float32]) -> float:
+        """Squared error of the reconstruction over the variance of the vectors [n, d_hook]."""
+        x = vectors.astype(np.float64)
+        return float(((x - self.reconstruct(vectors)) ** 2).sum() / ((x - x.mean(0)) ** 2).sum())
+
+    def _input(self, vectors: NDArray[np.float32]) -> Tensor:
+        x = torch.from_numpy(np.ascontiguousarray(vectors)) + self.offset
+        return x.to(self.module.W_enc.device, self.module.W_enc.dtype)
+
+    def _output(self, x: Tensor) -> NDArray[np.float64]:
+        return self._centred(x.double().cpu().numpy() - self.offset)
+
+    def _centred(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(x - x.mean(-1, keepdims=True) if self.centre else x)
+
+
+def load_sae(section: SaeSection, model: Model, hook: HookPoint, report: Report) -> Sae:
+    """Load the SAE of a recipe's `[sae]` section and check that it belongs to this model's hook.
+
+    Args:
+        section: release and sae_id; sae_id defaults to the write hook's name.
+        model: the model it must fit.
+        hook: the write hook.
+        report: called with a line of text at each stage.
+
+    Raises:
+        SaeError: It cannot be found or loaded, or has another width or another hook.
+    """
+    report("loading sae-lens")
+    from sae_lens import SAE
+
+    sae_id = section.sae_id or hook.name
+    folder = _folder(section, model, hook, sae_id)
+    report(f"loading SAE {section.release} / {sae_id}")
+    try:
+        if folder is not None:
+            module = SAE.load_from_disk(folder, device="cpu", dtype="float32")
+        else:
+            module = SAE.from_pretrained(section.release, sae_id, device="cpu", dtype="float32")
+    except Exception as error:
+        raise SaeError(_why_not(section.release, sae_id, folder, error)) from error
+    module = module.eval().requires_grad_(False).to(model.device)
+    if int(module.cfg.d_in) != model.d_model:
+        raise SaeError(
+            f"SAE {section.release} / {sae_id} has width {module.cfg.d_in}, but {model.name} has d_model "
+            f"{model.d_model} at {hook.name}: choose an SAE of this model."
+        )
+    metadata = module.cfg.metadata
+    trained_at = metadata.hook_name
+    if trained_at is not None and not _same_hook(str(trained_at), hook, model):
+        raise SaeError(
+            f"SAE {section.release} / {sae_id} was trained on {trained_at}, but the write hook is {hook.name}: set "
+            f"site.write to {trained_at} or choose another SAE."
+        )
+    kwargs = metadata.model_from_pretrained_kwargs or {}
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+    return Sae(
+        release=section.release,
+        sae_id=sae_id,
+        sha256=digest.hexdigest(),
+        module=module,
+        centre=model.centred,
+        uncentred=model.centred and not kwargs.get("center_writing_weights", True),
+    )
+
+
+def _folder(section: SaeSection, model: Model, hook: HookPoint, sae_id: str) -> Path | None:
+    """The directory of a bundled or local SAE; None for one of the Hub."""
+    if section.release == "bundled":
+        if model.name != "embedded":
+            raise SaeError(
+                f"The bundled SAE belongs to the embedded model, not to '{model.name}': name one with sae.release and "
+                "sae.sae_id, or --sae RELEASE:SAE_ID."
+            )
+        bundled = sorted(p.name for p in SAES_DIR.iterdir() if p.is_dir())
+        for name in bundled:
+            wanted = name == section.sae_id if section.sae_id else _same_hook(name, hook, model)
+            if wanted:
+                return SAES_DIR / name
+        raise SaeError(f"There is no bundled SAE for {sae_id}; there is one for {', '.join(bundled)}.")
+    path = Path(section.release).expanduser()
+    if path.is_dir():
+        inner = path / section.sae_id if section.sae_id else path
+        if not (inner / "cfg.json").exists():
+            raise SaeError(f"{inner} holds no cfg.json, so it is no sae-lens directory.")
+        return inner
+    if section.release.startswith((".", "/", "~")):
+        raise SaeError(f"There is no directory {section.release}: give a sae-lens directory, release or 'bundled'.")
+    return None
+
+
+def _same_hook(name: str, hook: HookPoint, model: Model) -> bool:
+    try:
+        return parse_hook(name, model.n_layers).boundary == hook.boundary
+    except HookError:
+        return False
+
+
+def _why_not(release: str, sae_id: str, folder: Path | None, error: Exception) -> str:
+    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    if folder is not None:
+        return f"Cannot load an SAE from {folder}: {first}"
+    if type(error).__name__ in ("LocalEntryNotFoundError", "OfflineModeIsEnabled", "ConnectionError", "ConnectError"):
+        return (
+            f"SAE {release} / {sae_id} is not in the Hugging Face cache and the Hub cannot be reached: load it once "
+            "online, or give a local sae-lens directory."
+        )
+    return f"Cannot load SAE {release} / {sae_id}: {first}"

@@ -1,0 +1,49 @@
+"""Directions, one kind per file, in two families.
+
+*Toward* directions are a target minus the base; *along* directions are vectors in their own right. A module of
+this package registers one kind in `DIRECTIONS`; nothing else has to change. Torch-free: what a kind needs of a
+model it asks of the draw context.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from engine.drawing import Base, Direction, DrawContext
+from engine.registry import Registry
+
+
+class DirectionSpec(BaseModel):
+    """A `[[directions]]` table: its kind, how many, and what only this kind knows."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    kind: str
+    count: int = Field(16, ge=1, description="a whole number of at least 1")
+
+
+class SingleSpec(DirectionSpec):
+    """A kind that its options determine, so that there is one of it."""
+
+    count: int = Field(1, ge=1, le=1, description="1, since the options determine this direction")
+
+
+@dataclass(frozen=True)
+class DirectionKind:
+    """What the registry holds."""
+
+    name: str
+    family: Literal["toward", "along"]
+    spec: type[DirectionSpec]
+    draw: Callable[[Any, DrawContext, Base, int], Direction]
+    """draw(spec, context, base, index): the index-th direction of this kind from this base."""
+    summary: str
+    """One line for lists and help."""
+    needs_sae: bool = False
+
+
+DIRECTIONS: Registry[DirectionKind] = Registry("direction kind", __name__)

@@ -1,0 +1,42 @@
+"""`real-other`: toward another real activation, of the population or of a typed prompt's last token.
+
+Heimersheim & Mendel, "Activation plateaus & sensitive directions in GPT2" (LessWrong, 2024).
+"""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from engine.directions import DIRECTIONS, DirectionKind, DirectionSpec
+from engine.drawing import Base, Direction, DrawContext, nth_other
+from engine.randomness import stream
+
+
+class RealOtherSpec(DirectionSpec):
+    """With `prompt`, the one target is the activation of that prompt's last token."""
+
+    prompt: str | None = Field(None, min_length=1, description="a text that is not empty")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_per_prompt(cls, values: dict[str, object]) -> dict[str, object]:
+        return {"count": 1, **values} if values.get("prompt") is not None else values
+
+    @model_validator(mode="after")
+    def _prompt_has_count_one(self) -> RealOtherSpec:
+        if self.prompt is not None and self.count != 1:
+            raise ValueError(f"a typed prompt gives one direction, so count must be 1; got {self.count}")
+        return self
+
+
+def _draw(spec: RealOtherSpec, context: DrawContext, base: Base, index: int) -> Direction:
+    if spec.prompt is not None:
+        target = context.activation_of(spec.prompt)
+        return Direction("real-other", f"toward {spec.prompt!r}", target - base.vector, {"prompt": spec.prompt})
+    rng = stream(context.seed, f"direction/real-other@{base.kind}", base.index)
+    row = nth_other(context.population, rng, index, base)
+    target = context.population.vectors[row]
+    return Direction("real-other", f"real-other {index}", target - base.vector, {"population_row": row})
+
+
+DIRECTIONS.register(DirectionKind("real-other", "toward", RealOtherSpec, _draw, "toward another real activation"))

@@ -1,0 +1,141 @@
+"""What bases and directions are drawn from: frozen values and the context a draw may ask.
+
+Knows numpy vectors in the basis of the write hook. Does not know torch, recipes as a whole, or how activations
+are computed; whoever runs an experiment fills in the context.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.errors import DirectionError
+
+Vector = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Population:
+    """Real activations at one hook and index: where real-other, mean, covariance and the typical distance come from."""
+
+    vectors: NDArray[np.float32]
+    """[n, d_hook], in the basis of the hook."""
+    token_ids: NDArray[np.int32]
+    """[n, n_tokens]: the windows that were fed, aligned with `vectors`."""
+    index: int
+    """Token index at which the windows were read."""
+    typical_distance: float
+    """Median L2 distance over 1000 seeded pairs."""
+    hash: str
+    """BLAKE2 of windows and vectors."""
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def mean(self) -> NDArray[np.float64]:
+        """[d_hook]."""
+        return np.asarray(self.vectors.mean(axis=0, dtype=np.float64))
+
+    def covariance_matched(self, rng: np.random.Generator) -> NDArray[np.float64]:
+        """A normal draw with the population's mean and exact sample covariance: mu + (n-1)^-1/2 sum z_i (a_i - mu)."""
+        n = len(self.vectors)
+        centred = self.vectors.astype(np.float64) - self.mean
+        return np.asarray(self.mean + rng.standard_normal(n) @ centred / np.sqrt(n - 1))
+
+
+@dataclass(frozen=True)
+class Base:
+    """A vector at the write hook together with the context it is written into."""
+
+    kind: str
+    index: int
+    """Count within its kind."""
+    label: str
+    vector: Vector
+    """[d_hook], used exactly as stored."""
+    token_ids: tuple[int, ...]
+    """The host context, up to the last read position."""
+    population_row: int | None = None
+
+
+@dataclass(frozen=True)
+class Direction:
+    """A direction before normalising: target minus base, or a vector in its own right."""
+
+    kind: str
+    label: str
+    vector: Vector
+    """[d_hook], used exactly as stored."""
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    """Provenance: population row, feature index, activation, prompts."""
+
+
+class Features(Protocol):
+    """What a draw may ask of an SAE; numpy in and out, in the basis of the write hook."""
+
+    @property
+    def n_features(self) -> int: ...
+
+    def activations(self, vector: Vector) -> NDArray[np.float64]:
+        """Feature activations [d_sae]."""
+        ...
+
+    def contribution(self, vector: Vector, feature: int) -> NDArray[np.float64]:
+        """decode(f) - decode(f with f_i = 0) [d_hook]; for a feature that is off, of one unit of activation."""
+        ...
+
+    def encoder(self, feature: int) -> NDArray[np.float64]:
+        """The encoder's row of a feature [d_hook]."""
+        ...
+
+
+class DrawContext(Protocol):
+    """Everything a base or direction kind may ask for. Expensive parts are computed when first asked."""
+
+    @property
+    def seed(self) -> int: ...
+
+    @property
+    def centred(self) -> bool:
+        """Whether vectors of this basis have zero mean over d_hook."""
+        ...
+
+    @property
+    def site(self) -> Base:
+        """The prompt's own activation in its own context."""
+        ...
+
+    @property
+    def population(self) -> Population: ...
+
+    @property
+    def features(self) -> Features: ...
+
+    def activation_of(self, prompt: str) -> Vector:
+        """The activation of a prompt's last token at the write hook [d_hook]."""
+        ...
+
+
+def isotropic(rng: np.random.Generator, size: int, centred: bool) -> NDArray[np.float64]:
+    """A standard normal vector [size], its mean removed where the basis has none."""
+    z = rng.standard_normal(size)
+    return np.asarray(z - z.mean() if centred else z)
+
+
+def nth_other(population: Population, rng: np.random.Generator, index: int, base: Base) -> int:
+    """The row of the index-th member of a seeded permutation of the population that differs from the base.
+
+    Raises:
+        DirectionError: The population has no such member.
+    """
+    same = (population.vectors == base.vector).all(axis=1)
+    others = [int(row) for row in rng.permutation(len(population.vectors)) if not same[row]]
+    if index >= len(others):
+        raise DirectionError(
+            f"Asked for {index + 1} members of the population other than the base, but it has {len(others)}: "
+            "lower the count or raise population.n."
+        )
+    return others[index]

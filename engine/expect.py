@@ -1,0 +1,247 @@
+"""Expectations: `AGG CMP AGG|number` over the summary of a run, parsed and never evaluated as code.
+
+    AGG := median(column, 'sel') | mean(column, 'sel') | quantile(q, column, 'sel') | n('sel') | censored('sel')
+         | win_rate('sel', 'sel') | ci_low(AGG) | ci_high(AGG)
+    CMP := < | <= | > | >= | == | !=
+    sel := direction kind, or direction kind @ base kind
+
+Censored thresholds count as +infinity, ties of a win rate as one half. `ci_low` and `ci_high` are the 2.5 and
+97.5 percentiles over 1000 bootstrap resamples of the bases. Knows summary rows; no torch, no files.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import re
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NoReturn
+
+import numpy as np
+
+from engine.errors import RecipeError, did_you_mean
+from engine.randomness import stream
+from engine.results import SUMMARY_NUMBERS, Summary
+
+_TOKEN = re.compile(
+    r"\s*(?:(<=|>=|==|!=|<|>)|([A-Za-z_][A-Za-z_0-9]*)|(-?\d+\.?\d*(?:[eE][+-]?\d+)?)|(['\"])(.*?)\4|([(),]))"
+)
+_COMPARE: Final[dict[str, Callable[[float, float], bool]]] = {
+    "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge, "==": operator.eq, "!=": operator.ne,
+}  # fmt: skip
+_ARGUMENTS: Final = {
+    "median": ("column", "kind"),
+    "mean": ("column", "kind"),
+    "quantile": ("number", "column", "kind"),
+    "n": ("kind",),
+    "censored": ("kind",),
+    "win_rate": ("kind", "kind"),
+    "ci_low": ("aggregate",),
+    "ci_high": ("aggregate",),
+}
+BOOTSTRAP_RESAMPLES: Final = 1000
+
+
+@dataclass(frozen=True)
+class Aggregate:
+    """A parsed aggregate: its function and its arguments, in the order of the grammar."""
+
+    function: str
+    arguments: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Check:
+    """A parsed expectation."""
+
+    text: str
+    left: Aggregate
+    compare: str
+    right: Aggregate | float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a check came to; `left` and `right` are the values compared."""
+
+    check: str
+    holds: bool
+    left: float
+    right: float
+
+    def __str__(self) -> str:
+        word = "holds" if self.holds else "FAILS"
+        return f"{word}: {self.check} ({self.left:.4g} against {self.right:.4g})"
+
+
+class _Parser:
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.tokens: list[tuple[str, str]] = []
+        at = 0
+        while text[at:].strip():
+            match = _TOKEN.match(text, at)
+            if match is None:
+                self.fail(f"cannot read '{text[at:].strip()}'")
+            names = ("compare", "name", "number", "", "string", "mark")
+            kind, value = next((n, v) for n, v in zip(names, match.groups(), strict=True) if v is not None and n != "")
+            self.tokens.append((kind, value))
+            at = match.end()
+        self.at = 0
+
+    def fail(self, why: str) -> NoReturn:
+        raise RecipeError(
+            f'Expectation "{self.text}": {why}; the form is AGG CMP AGG or number, '
+            "such as median(threshold, 'random') < median(threshold, 'isotropic')."
+        )
+
+    def take(self, kind: str, value: str | None = None) -> str:
+        if self.at >= len(self.tokens):
+            self.fail(f"ends where {value or kind} should come")
+        got_kind, got = self.tokens[self.at]
+        if got_kind != kind or (value is not None and got != value):
+            self.fail(f"'{got}' stands where {value or 'a ' + kind} should")
+        self.at += 1
+        return got
+
+    def aggregate(self) -> Aggregate:
+        function = self.take("name")
+        if function not in _ARGUMENTS:
+            self.fail(f"unknown function '{function}'{did_you_mean(function, _ARGUMENTS)}".rstrip("."))
+        self.take("mark", "(")
+        arguments: list[Any] = []
+        for i, wanted in enumerate(_ARGUMENTS[function]):
+            if i:
+                self.take("mark", ",")
+            arguments.append(self.argument(wanted))
+        self.take("mark", ")")
+        return Aggregate(function, tuple(arguments))
+
+    def argument(self, wanted: str) -> Any:
+        if wanted == "column":
+            column = self.take("name")
+            if column not in SUMMARY_NUMBERS:
+                self.fail(f"unknown column '{column}'{did_you_mean(column, SUMMARY_NUMBERS)}".rstrip("."))
+            return column
+        if wanted == "kind":
+            return self.take("string")
+        if wanted == "number":
+            number = float(self.take("number"))
+            if not 0 <= number <= 1:
+                self.fail(f"a quantile lies between 0 and 1; got {number:g}")
+            return number
+        inner = self.aggregate()
+        if inner.function.startswith("ci_"):
+            self.fail("an interval of an interval has no meaning")
+        return inner
+
+
+def parse_check(text: str) -> Check:
+    """Parse one expectation.
+
+    Raises:
+        RecipeError: It is not of the grammar above.
+    """
+    parser = _Parser(text)
+    left = parser.aggregate()
+    compare = parser.take("compare")
+    right: Aggregate | float
+    if parser.at < len(parser.tokens) and parser.tokens[parser.at][0] == "number":
+        right = float(parser.take("number"))
+    else:
+        right = parser.aggregate()
+    if parser.at < len(parser.tokens):
+        parser.fail(f"'{parser.tokens[parser.at][1]}' is left over")
+    return Check(text, left, compare, right)
+
+
+def evaluate(check: Check, rows: Sequence[Summary]) -> Outcome:
+    """Whether the check holds for these summary rows; NaN on either side never holds."""
+    left = value_of(check.left, rows)
+    right = value_of(check.right, rows) if isinstance(check.right, Aggregate) else check.right
+    holds = not (math.isnan(left) or math.isnan(right)) and _COMPARE[check.compare](left, right)
+    return Outcome(check.text, holds, left, right)
+
+
+def value_of(aggregate: Aggregate, rows: Sequence[Summary]) -> float:
+    """The value of an aggregate; NaN where there is nothing to aggregate."""
+    match aggregate.function, aggregate.arguments:
+        case "n", (kind,):
+            return float(len(select(rows, kind)))
+        case "censored", (kind,):
+            chosen = select(rows, kind)
+            return sum(r.censored for r in chosen) / len(chosen) if chosen else math.nan
+        case "mean", (column, kind):
+            values = _column(rows, column, kind)
+            return float(np.mean(values)) if len(values) else math.nan
+        case "median", (column, kind):
+            return quantile(_column(rows, column, kind), 0.5)
+        case "quantile", (q, column, kind):
+            return quantile(_column(rows, column, kind), q)
+        case "win_rate", (first, second):
+            return win_rate(rows, first, second)
+        case ("ci_low" | "ci_high") as side, (inner,):
+            low, high = bootstrap_interval(inner, rows)
+            return low if side == "ci_low" else high
+    raise AssertionError(aggregate)
+
+
+def select(rows: Sequence[Summary], selector: str) -> list[Summary]:
+    """Rows of a direction kind, or of `direction kind@base kind`."""
+    kind, at, base_kind = selector.partition("@")
+    return [r for r in rows if r.kind == kind and (not at or r.base_kind == base_kind)]
+
+
+def _column(rows: Sequence[Summary], column: str, selector: str) -> np.ndarray:
+    values = [getattr(r, column) for r in select(rows, selector)]
+    # A curve that never reaches the level reaches it later than any that does; likewise a plateau that never ends.
+    missing = math.inf if column in ("threshold", "plateau_length") else math.nan
+    numbers = np.array([missing if v is None else float(v) for v in values])
+    return np.asarray(numbers[~np.isnan(numbers)])
+
+
+def quantile(values: np.ndarray, q: float) -> float:
+    """Linear-interpolation quantile that allows +infinity; NaN of nothing."""
+    if not len(values):
+        return math.nan
+    ordered = np.sort(values)
+    at = q * (len(ordered) - 1)
+    low, high = float(ordered[math.floor(at)]), float(ordered[math.ceil(at)])
+    if low == high or math.isinf(low):
+        return low
+    return high if math.isinf(high) and at > math.floor(at) else low + (high - low) * (at - math.floor(at))
+
+
+def win_rate(rows: Sequence[Summary], first: str, second: str) -> float:
+    """Mean over bases of P(threshold of first < threshold of second | same base)."""
+    by_base: dict[int, tuple[list[float], list[float]]] = defaultdict(lambda: ([], []))
+    for side, selector in enumerate((first, second)):
+        for row in select(rows, selector):
+            by_base[row.base][side].append(math.inf if row.threshold is None else row.threshold)
+    rates = []
+    for a, b in by_base.values():
+        if a and b:
+            x, y = np.array(a)[:, None], np.array(b)[None, :]
+            rates.append(float(((x < y) + 0.5 * (x == y)).mean()))
+    return float(np.mean(rates)) if rates else math.nan
+
+
+def bootstrap_interval(aggregate: Aggregate, rows: Sequence[Summary]) -> tuple[float, float]:
+    """95 % percentile interval over resampled bases; NaN with fewer than two bases."""
+    groups: dict[int, list[Summary]] = defaultdict(list)
+    for row in rows:
+        groups[row.base].append(row)
+    if len(groups) < 2:
+        return math.nan, math.nan
+    bases = list(groups.values())
+    rng = stream(0, "bootstrap")
+    values = []
+    for _ in range(BOOTSTRAP_RESAMPLES):
+        drawn: list[Summary] = []
+        for new, old in enumerate(rng.integers(0, len(bases), len(bases))):
+            drawn.extend(r.at_base(new) for r in bases[old])
+        values.append(value_of(aggregate, drawn))
+    kept = np.array([v for v in values if not math.isnan(v)])
+    return quantile(kept, 0.025), quantile(kept, 0.975)

@@ -1,0 +1,50 @@
+"""Experiments, one per file: each turns a recipe into a stream of results.
+
+A module of this package registers one experiment in `EXPERIMENTS`; nothing else has to change. Importing an
+experiment imports no torch: the model and its forward pass reach it through the laboratory it is run in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict
+
+from engine.registry import Registry
+
+if TYPE_CHECKING:
+    from engine.laboratory import Laboratory
+    from engine.results import Event
+
+
+class NoOptions(BaseModel):
+    """`[options]` of an experiment that has none."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What the registry holds."""
+
+    name: str
+    summary: str
+    run: Callable[[Laboratory], Iterator[Event]]
+    """Yields bases, curves and rows as they come; looks at the laboratory for what is already done."""
+    default_bases: tuple[dict[str, Any], ...]
+    default_directions: tuple[dict[str, Any], ...]
+    options: type[BaseModel] = NoOptions
+    keeps_tokens: bool = False
+    """Whether each curve carries its next-token table, so that replay can show it without a model."""
+
+
+def run_rays(lab: Laboratory) -> Iterator[Event]:
+    """Every direction from every base; torch is imported only now."""
+    from engine.rays import rays
+
+    return rays(lab)
+
+
+EXPERIMENTS: Registry[Experiment] = Registry("experiment", __name__)

@@ -1,0 +1,109 @@
+"""How far a perturbed run is from the base run: KL, JS, top-1 flips, L2 and cosine.
+
+Torch tensors in, float64 out. All of it runs in float64 on blocks of rows, since full float64 copies of the logits
+would be 0.4 MB a row at GPT-2's vocabulary. Knows nothing of models.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+ROWS_PER_BLOCK = 32
+
+
+def _float64(tensor: Tensor) -> Tensor:
+    # Apple's GPUs have no float64.
+    return (tensor.cpu() if tensor.device.type == "mps" else tensor).to(torch.float64)
+
+
+def _blocks(logits: Tensor) -> Iterator[Tensor]:
+    for rows in logits.split(ROWS_PER_BLOCK):
+        yield _float64(rows)
+
+
+def kl(base: Tensor, logits: Tensor) -> Tensor:
+    """KL(base || each row) of the next-token distribution in nats, never negative: [n].
+
+    With d = logits - base and dbar = sum p d under the base's p, KL = log1p(sum p expm1(d - dbar)), which keeps its
+    digits far below 1e-6, where the textbook difference of log-probabilities is noise.
+
+    Args:
+        base: logits [d_vocab] of the base run.
+        logits: [n, d_vocab] of the perturbed runs.
+    """
+    reference = _float64(base)
+    log_p = torch.log_softmax(reference, dim=-1)
+    p = log_p.exp()
+    values = []
+    for rows in _blocks(logits):
+        d = rows - reference
+        d = d - (d * p).sum(-1, keepdim=True)
+        stable = torch.log1p((p * torch.expm1(d)).sum(-1))
+        # expm1 overflows beyond 709; so far out the plain form has digits to spare.
+        plain = torch.logsumexp(d + log_p, dim=-1)
+        values.append(torch.where(d.amax(-1) < 500, stable, plain).clamp_min(0))
+    return torch.cat(values)
+
+
+def js(base: Tensor, logits: Tensor) -> Tensor:
+    """Jensen-Shannon divergence between base and each row in nats, at most ln 2: [n]."""
+    reference = torch.log_softmax(_float64(base), dim=-1)
+    values = []
+    for rows in _blocks(logits):
+        log_q = torch.log_softmax(rows, dim=-1)
+        log_m = torch.logaddexp(log_q, reference) - math.log(2)
+        left = (reference.exp() * (reference - log_m)).sum(-1)
+        right = (log_q.exp() * (log_q - log_m)).sum(-1)
+        values.append(((left + right) / 2).clamp_min(0))
+    return torch.cat(values)
+
+
+def top1_flip(base: Tensor, logits: Tensor) -> Tensor:
+    """1 where the most probable token differs from the base's, else 0: [n]."""
+    return (logits.argmax(-1) != base.argmax(-1)).to(torch.float64)
+
+
+def l2(base: Tensor, rows: Tensor) -> Tensor:
+    """Euclidean distance of each row [n, d] from base [d]: [n]."""
+    distance: Tensor = torch.linalg.vector_norm(_float64(rows) - _float64(base), dim=-1)
+    return distance
+
+
+def cosine(base: Tensor, rows: Tensor) -> Tensor:
+    """Cosine of each row [n, d] with base [d], raw (not mean-centred over data): [n]."""
+    x, y = _float64(base), _float64(rows)
+    norms = torch.linalg.vector_norm(x) * torch.linalg.vector_norm(y, dim=-1)
+    value: Tensor = (y @ x / norms).clamp(-1, 1)
+    return value
+
+
+def fisher_form(base: Tensor, tangents: Tensor) -> Tensor:
+    """u'Fu for each direction: the variance, under the base's next-token distribution, of the logits' derivative.
+
+    KL(base || base + a u) = a^2/2 u'Fu + O(a^3) (Fisher information of the softmax family).
+
+    Args:
+        base: logits [d_vocab].
+        tangents: derivative of the logits along each direction [n, d_vocab].
+    """
+    p = torch.softmax(_float64(base), dim=-1)
+    values = []
+    for rows in _blocks(tangents):
+        centred = rows - (rows * p).sum(-1, keepdim=True)
+        values.append((centred**2 * p).sum(-1))
+    return torch.cat(values)
+
+
+def top_tokens(logits: Tensor, ranks: int) -> tuple[Tensor, Tensor]:
+    """The most probable tokens of each row: ids [n, ranks] and probabilities [n, ranks]."""
+    ids, probabilities = [], []
+    for rows in _blocks(logits):
+        p = torch.softmax(rows, dim=-1)
+        top = p.topk(min(ranks, p.shape[-1]), dim=-1)
+        ids.append(top.indices)
+        probabilities.append(top.values)
+    return torch.cat(ids), torch.cat(probabilities)

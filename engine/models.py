@@ -1,0 +1,247 @@
+"""Loading a model: the bundled one, a local Hugging Face directory or a Hub id, into one `Model`.
+
+The network is the Hugging Face one, in an explicit dtype; `engine.crosscheck` boots a transformer-lens bridge over
+the same tensors. Knows devices, files and tokenizers. Does not know prompts, recipes beyond their model section,
+or what is done with the model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers.utils import cached_file
+from transformers.utils.logging import disable_progress_bar
+
+from engine.embedded import MODEL_DIR
+from engine.errors import LoadError, PromptError
+from engine.recipe import ModelSection
+
+DTYPES: Final = {"float32": torch.float32, "float64": torch.float64}
+WEIGHT_FILES: Final = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A causal language model, ready to run on its device."""
+
+    name: str
+    """As the recipe names it."""
+    network: PreTrainedModel
+    tokenizer: Any
+    layers: tuple[nn.Module, ...]
+    device: torch.device
+    dtype: torch.dtype
+    d_model: int
+    d_vocab: int
+    context: int
+    """Longest prompt in tokens."""
+    revision: str | None
+    """Commit of the Hub repository, None for a directory."""
+    weights_sha256: str
+    """Of the weight file; of all tensors where there is no single file or the weights are reinitialised."""
+    centred: bool
+    """Whether the output ignores the mean over d_model, so that vectors are used with that mean removed."""
+
+    @property
+    def n_layers(self) -> int:
+        return len(self.layers)
+
+    @property
+    def bos(self) -> int | None:
+        """Id of the BOS token, where the tokenizer defines one."""
+        return None if self.tokenizer.bos_token_id is None else int(self.tokenizer.bos_token_id)
+
+    def tensor(self, rows: Sequence[Sequence[int]]) -> Tensor:
+        """Token ids [batch, pos] on the model's device."""
+        return torch.tensor(rows, dtype=torch.long, device=self.device)
+
+    def to_basis(self, raw: Tensor) -> Tensor:
+        """Raw residuals [..., d_model] in the basis all numbers are given in (TransformerLens' processed basis)."""
+        return raw - raw.mean(-1, keepdim=True) if self.centred else raw
+
+    def encode(self, text: str, bos: bool | str) -> list[int]:
+        """Token ids of a prompt; exactly one BOS in front if asked for, never doubled.
+
+        Raises:
+            PromptError: The prompt has no tokens or exceeds the context, or a BOS is asked for and there is none.
+        """
+        ids = [int(i) for i in self.tokenizer.encode(text, add_special_tokens=False)]
+        wanted = self.bos is not None if bos == "auto" else bool(bos)
+        if wanted and self.bos is None:
+            raise PromptError(f"site.bos is true, but the tokenizer of '{self.name}' defines no BOS: use \"auto\".")
+        if not ids:
+            raise PromptError("The prompt is empty: type at least one token.")
+        if wanted and ids[0] != self.bos:
+            ids = [int(self.bos or 0), *ids]
+        if len(ids) > self.context:
+            raise PromptError(
+                f"The prompt has {len(ids)} tokens{' with BOS' if wanted else ''}, but '{self.name}' has a context of "
+                f"{self.context}: shorten it."
+            )
+        return ids
+
+    def strings(self, ids: Sequence[int]) -> list[str]:
+        """The text of each token by itself."""
+        return [str(self.tokenizer.decode([i])) for i in ids]
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` is cuda, else mps, else cpu.
+
+    Raises:
+        LoadError: The device does not exist here.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
+        raise LoadError(f"Device '{name}' is not here: torch sees {torch.cuda.device_count()} CUDA devices. Use cpu.")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise LoadError("Device 'mps' is not here: it needs an Apple GPU. Use cpu.")
+    return device
+
+
+def load_model(section: ModelSection, seed: int = 0, report: Report = lambda text: None) -> Model:
+    """Load the model of a recipe's `[model]` section.
+
+    Args:
+        section: name, device, dtype and weights.
+        seed: seeds `weights = "reinitialised"`.
+        report: called with a line of text at each stage.
+
+    Raises:
+        LoadError: The device, the files or the architecture is not there.
+    """
+    device = pick_device(section.device)
+    if device.type == "mps" and section.dtype == "float64":
+        raise LoadError("Apple GPUs have no float64: use device = 'cpu' or dtype = 'float32'.")
+    location = _location(section.name)
+    dtype = DTYPES[section.dtype]
+    report(f"loading {section.name}")
+    disable_progress_bar()  # it would draw on a terminal that is someone else's
+    try:
+        config = AutoConfig.from_pretrained(location)
+        tokenizer = AutoTokenizer.from_pretrained(location)
+        if section.weights == "trained":
+            network = AutoModelForCausalLM.from_pretrained(location, dtype=dtype, attn_implementation="eager")
+        else:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                network = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation="eager")
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        raise LoadError(_why_not(section.name, location, error)) from error
+    network = network.eval().requires_grad_(False).to(device)
+    layers = _blocks(network, section.name)
+    report("hashing weights")
+    resolved = network.config
+    model = Model(
+        name=section.name,
+        network=network,
+        tokenizer=tokenizer,
+        layers=layers,
+        device=device,
+        dtype=dtype,
+        d_model=int(resolved.hidden_size),
+        d_vocab=int(resolved.vocab_size),
+        context=int(getattr(resolved, "max_position_embeddings", None) or 2048),
+        revision=_revision(location),
+        weights_sha256=_weights_hash(location, network, section.weights == "trained"),
+        centred=False,
+    )
+    return _with_basis(model)
+
+
+def _location(name: str) -> str:
+    """What `from_pretrained` takes: a directory, or a Hub id."""
+    if name == "embedded":
+        if not (MODEL_DIR / "config.json").exists():
+            raise LoadError(f"The bundled model is missing from {MODEL_DIR}: reinstall dirscope.")
+        return str(MODEL_DIR)
+    path = Path(name).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").exists():
+            raise LoadError(f"{path} holds no config.json, so it is no Hugging Face model directory.")
+        return str(path)
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise LoadError(f"There is no directory {name}: give 'embedded', a model directory or a Hugging Face id.")
+    return name
+
+
+def _why_not(name: str, location: str, error: Exception) -> str:
+    if Path(location).is_dir():
+        return f"Cannot load a model from {location}: {_first_line(error)}"
+    text = str(error)
+    offline = os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0")
+    if offline or any(s in text for s in ("connect to", "offline", "Connection", "resolve", "cached files")):
+        return (
+            f"'{name}' is not in the Hugging Face cache and the Hub cannot be reached: load it once online, or give a "
+            "local directory (or 'embedded')."
+        )
+    return f"Cannot load '{name}' from the Hugging Face Hub: {_first_line(error)}"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _blocks(network: PreTrainedModel, name: str) -> tuple[nn.Module, ...]:
+    """The transformer blocks: the outermost module list as long as the config says."""
+    count = int(network.config.num_hidden_layers)
+    for module in network.modules():
+        if isinstance(module, nn.ModuleList) and len(module) == count:
+            return tuple(module)
+    raise LoadError(f"'{name}' has no list of {count} blocks that dirscope can find: its architecture is unsupported.")
+
+
+def _revision(location: str) -> str | None:
+    """The commit whose snapshot in the Hub cache was loaded."""
+    if Path(location).is_dir():
+        return None
+    return Path(str(cached_file(location, "config.json", local_files_only=True))).parent.name
+
+
+def _weights_hash(location: str, network: PreTrainedModel, trained: bool) -> str:
+    digest = hashlib.sha256()
+    for name in WEIGHT_FILES[:1] if trained else ():
+        file = cached_file(location, name, _raise_exceptions_for_missing_entries=False, local_files_only=True)
+        if file is not None:
+            with open(file, "rb") as handle:
+                return hashlib.file_digest(handle, "sha256").hexdigest()
+    for key, tensor in sorted(network.state_dict().items()):
+        digest.update(f"{key}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+@torch.no_grad()
+def _with_basis(model: Model) -> Model:
+    """Find out whether the output ignores the mean over d_model, by adding a ones-vector as long as the residual.
+
+    LayerNorm models ignore it (KL about 1e-12 in float32), RMSNorm models do not (KL 0.4 to 1). Asking the model
+    rather than its class is what gets LayerNorm look-alikes right.
+    """
+    from dataclasses import replace
+
+    from engine.forward import Forward
+    from engine.hooks import HookPoint
+    from engine.metrics import kl
+
+    ids = [i % model.d_vocab for i in range(7, 12)]
+    forward = Forward(model, HookPoint(0, "blocks.0.hook_resid_pre"), ())
+    host = forward.host(ids, len(ids) - 1)
+    kick = host.raw.norm() / model.d_model**0.5 * torch.ones_like(host.raw)
+    logits = forward.run(host, torch.stack([host.raw, host.raw + kick])).logits
+    return replace(model, centred=bool(kl(logits[0], logits[1:]).item() < 1e-5))

@@ -1,0 +1,97 @@
+"""What passes between the terminal process and the worker: frozen requests and replies.
+
+Torch-free, so that both sides can import it. Metrics cross the border, logits never do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from engine.drawing import Vector
+from engine.recipe import Recipe
+from engine.results import Event
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a run folder already holds, when a run goes on or is verified."""
+
+    curves: frozenset[int] = frozenset()
+    """Not computed again."""
+    bases: frozenset[int] = frozenset()
+    """Not reported again."""
+    base_vectors: Mapping[int, Vector] = field(default_factory=dict)
+    """Used in place of what would be drawn."""
+    direction_vectors: Mapping[int, Vector] = field(default_factory=dict)
+    """Used in place of what would be drawn; what is drawn is still what is reported."""
+    rows_per_chunk: int | None = None
+    """The recorded layout, used again."""
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """Compute a recipe; a newer request ends an older one."""
+
+    id: int
+    recipe: Recipe
+    held: Held = Held()
+
+
+@dataclass(frozen=True)
+class FeaturesRequest:
+    """List the SAE features active at the recipe's site."""
+
+    id: int
+    recipe: Recipe
+
+
+@dataclass(frozen=True)
+class CancelRequest:
+    """Stop what is running between two chunks."""
+
+    id: int
+
+
+@dataclass(frozen=True)
+class Shutdown:
+    """End the worker."""
+
+
+Request = RunRequest | FeaturesRequest | CancelRequest | Shutdown
+
+
+@dataclass(frozen=True)
+class ActiveFeature:
+    """One feature that is on at a base."""
+
+    index: int
+    activation: float
+    share_of_l1: float
+
+
+@dataclass(frozen=True)
+class FeatureList:
+    """Active features, most active first."""
+
+    sae: str
+    rows: tuple[ActiveFeature, ...]
+    problem: str = ""
+    """Why there are none to show: no SAE for this hook, say."""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A request ended in an error; `error` names a class of `engine.errors`."""
+
+    error: str
+    message: str
+    traceback: str = ""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the worker says about one request."""
+
+    id: int
+    body: Event | FeatureList | Failed

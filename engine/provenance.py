@@ -1,0 +1,120 @@
+"""What a run's record says of where its numbers come from: versions, model, site, population, path, layout.
+
+Turns a laboratory into a JSON-able tree. Knows no files.
+"""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Final
+
+import numpy as np
+import torch
+
+from engine.crosscheck import SelfCheck
+from engine.definitions import DEFINITIONS
+from engine.laboratory import Laboratory
+
+PACKAGES: Final = (
+    "dirscope",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "transformer-lens",
+    "sae-lens",
+    "numpy",
+    "pyarrow",
+    "textual",
+    "plotext",
+)
+
+
+def versions() -> dict[str, str]:
+    """Installed versions of what the numbers and files depend on."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def describe(lab: Laboratory, check: SelfCheck) -> dict[str, Any]:
+    """The record of a run, with every `auto` resolved."""
+    model, where, population, recipe = lab.model, lab.where, lab.population, lab.recipe
+    x = lab.site.vector.astype(np.float64)
+    norms = np.linalg.norm(population.vectors.astype(np.float64), axis=1)
+    info: dict[str, Any] = {
+        "experiment": recipe.experiment,
+        "versions": versions(),
+        "device": str(model.device),
+        "device_name": torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else platform.machine(),
+        "threads": torch.get_num_threads(),
+        "dtype": recipe.model.dtype,
+        "model": {
+            "name": model.name,
+            "revision": model.revision,
+            "weights": recipe.model.weights,
+            "weights_sha256": model.weights_sha256,
+            "architecture": type(model.network).__name__,
+            "n_layers": model.n_layers,
+            "d_model": model.d_model,
+            "d_vocab": model.d_vocab,
+            "context": model.context,
+        },
+        "check": {
+            "log_prob_difference_full_forward": check.full_forward,
+            "log_prob_difference_transformer_lens": check.bridge,
+            "transformer_lens_problem": check.bridge_problem,
+        },
+        "tokenizer": {"class": type(model.tokenizer).__name__, "bos_id": model.bos},
+        "site": {
+            "prompt": recipe.site.prompt,
+            "token_ids": list(where.token_ids),
+            "tokens": list(where.strings),
+            "bos": where.bos,
+            "position": where.position,
+            "read_position": where.read_position,
+            "write": where.write.name,
+            "read": [h.name for h in where.reads],
+            "basis": "centred" if model.centred else "raw",
+            "norm": float(np.linalg.norm(x)),
+            "norm_percentile": float((norms < np.linalg.norm(x)).mean() * 100),
+            "distance_from_mean": float(np.linalg.norm(x - population.mean)),
+        },
+        "population": {
+            "source": recipe.population.prompts,
+            "n": len(population.vectors),
+            "index": population.index,
+            "hash": population.hash,
+        },
+        "typical_distance": population.typical_distance,
+        "path": {
+            "mode": recipe.path.mode,
+            "unit": "L2" if recipe.path.mode == "straight" else "degrees",
+            "steps": recipe.path.steps,
+            "stop": lab.stop,
+        },
+        "level": recipe.metrics.level,
+        "layout": {"rule": "batch", "rows_per_chunk": lab.rows_per_chunk},
+        "sae": None,
+        "n_bases": lab.n_bases,
+        "n_curves": lab.n_curves,
+        "warnings": list(population.warnings),
+        "definitions": dict(DEFINITIONS),
+        "tables": {},
+    }
+    if any(spec.kind == "sae-feature" for spec in recipe.directions):
+        sae = lab.features
+        info["sae"] = {
+            "release": sae.release,
+            "sae_id": sae.sae_id,
+            "sha256": sae.sha256,
+            "architecture": sae.architecture,
+            "n_features": sae.n_features,
+            "unexplained_variance": sae.fraction_unexplained(population.vectors),
+            "l0": float((sae.encode(population.vectors) > 0).sum(1).mean()),
+        }
+    return info

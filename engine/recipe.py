@@ -1,0 +1,280 @@
+"""The recipe: one frozen value that says what to compute. The app, batch and replay all speak it.
+
+Knows TOML, defaults and what is valid on its face; what only a model can tell (layers, tokens, widths) is checked
+where the model is. No torch.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, Strict, ValidationError, model_validator
+
+from engine.bases import BASES, BaseSpec
+from engine.directions import DIRECTIONS, DirectionSpec
+from engine.errors import RecipeError, did_you_mean
+from engine.expect import parse_check
+from engine.experiments import EXPERIMENTS
+
+T = TypeVar("T", bound=BaseModel)
+Names = Annotated[tuple[str, ...], Strict(False)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class ModelSection(_Section):
+    """Which model, where, and with which weights."""
+
+    name: str = Field("embedded", min_length=1, description="'embedded', a local directory or a Hugging Face id")
+    device: str = Field(
+        "auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:N (a number) or mps"
+    )
+    dtype: Literal["float32", "float64"] = Field("float32", description="'float32' or 'float64'")
+    weights: Literal["trained", "reinitialised"] = Field("trained", description="'trained' or 'reinitialised'")
+
+
+class SiteSection(_Section):
+    """Where the model is perturbed and where it is read."""
+
+    prompt: str = Field(min_length=1, description="a text that is not empty")
+    bos: Literal["auto"] | bool = Field("auto", description="'auto', true or false")
+    position: int = Field(-1, description="a whole number: a token index, negative from the end")
+    write: str = Field("blocks.1.hook_resid_pre", min_length=1, description="the name of a hook point")
+    read: Names | None = Field(None, min_length=1, description="a list of hook point names")
+    read_position: int | None = Field(None, description="a whole number: a token index, negative from the end")
+
+
+class PopulationSection(_Section):
+    """What "real activations" are."""
+
+    prompts: str = Field("bundled", min_length=1, description="'bundled', 'samples', a text file or a dataset id")
+    n: int = Field(1000, ge=3, description="a whole number of at least 3")
+    seed: int = Field(0, ge=0, description="a whole number of at least 0")
+
+
+class SaeSection(_Section):
+    """Which SAE `sae-feature` directions come from; loaded only when one is asked for."""
+
+    release: str = Field("bundled", min_length=1, description="'bundled', a sae-lens release or a local directory")
+    sae_id: str | None = Field(None, min_length=1, description="the id of an SAE within the release")
+
+
+class PathSection(_Section):
+    """How a vector travels along a direction."""
+
+    mode: Literal["straight", "sphere"] = Field("straight", description="'straight' or 'sphere'")
+    steps: int = Field(100, ge=1, le=100_000, description="a whole number from 1 to 100000")
+    stop: Literal["auto", "native"] | Annotated[float, Field(gt=0)] = Field(
+        "auto", description="'auto', 'native' or a finite number above 0"
+    )
+
+    @model_validator(mode="after")
+    def _angle_in_range(self) -> PathSection:
+        if self.mode == "sphere" and isinstance(self.stop, float) and self.stop > 180:
+            raise ValueError(f"a sphere path ends at 180 degrees at most; got stop = {self.stop:g}")
+        return self
+
+
+class MetricsSection(_Section):
+    """What is measured beyond KL, L2 and cosine, and the level that defines the threshold."""
+
+    level: float = Field(0.5, gt=0, description="a finite number of nats above 0")
+    extra: Annotated[tuple[Literal["js", "top1_flip"], ...], Strict(False)] = Field(
+        (), description="a list out of 'js' and 'top1_flip'"
+    )
+
+
+class Expectation(_Section):
+    """A condition on the summary that turns a batch run into a check."""
+
+    check: str = Field(min_length=1, description="an expression such as \"median(threshold, 'random') < 9\"")
+
+
+class Recipe(_Section):
+    """What to compute. Build one with `parse_recipe` or `read_recipe`, which report errors as sentences."""
+
+    experiment: str = Field("probe", description="the name of an experiment")
+    seed: int = Field(0, ge=0, description="a whole number of at least 0")
+    model: ModelSection = ModelSection()
+    site: SiteSection
+    population: PopulationSection = PopulationSection()
+    sae: SaeSection = SaeSection()
+    bases: tuple[SerializeAsAny[BaseSpec], ...]
+    directions: tuple[SerializeAsAny[DirectionSpec], ...]
+    path: PathSection = PathSection()
+    metrics: MetricsSection = MetricsSection()
+    options: SerializeAsAny[BaseModel]
+    expect: tuple[Expectation, ...] = ()
+
+    def data(self) -> dict[str, Any]:
+        """Plain tables with every default written out; `auto` stays where the user left it."""
+        data: dict[str, Any] = _without_none(self.model_dump(mode="json"))
+        return data
+
+    def toml(self) -> str:
+        """The recipe as TOML text; `parse` of it gives an equal recipe."""
+        data = self.data()
+        lists = {k: v for k, v in data.items() if isinstance(v, list)}
+        text = tomli_w.dumps({k: v for k, v in data.items() if k not in lists})
+        # Written out as [[tables]], the form people edit; the library would inline short ones.
+        tables = (f"[[{key}]]\n{tomli_w.dumps(item)}" for key, items in lists.items() for item in items)
+        return "\n".join([text, *tables])
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _without_none(v) for k, v in value.items() if v is not None}
+    if isinstance(value, list):
+        return [_without_none(v) for v in value]
+    return value
+
+
+def parse_recipe(data: Mapping[str, Any]) -> Recipe:
+    """Check plain tables and fill in the defaults.
+
+    Raises:
+        RecipeError: An unknown key, a missing prompt, a wrong type or a value out of range, by name.
+    """
+    tables = dict(data)
+    name = tables.get("experiment", "probe")
+    if not isinstance(name, str):
+        raise RecipeError(f"experiment must be the name of an experiment; got {name!r}.")
+    experiment = EXPERIMENTS[name]
+    if "base" in tables:
+        if "bases" in tables:
+            raise RecipeError("A recipe has either [base] or [[bases]], not both: [base] is shorthand for one.")
+        tables["bases"] = [tables.pop("base")]
+    tables["bases"] = _kinds("bases", tables.get("bases"), experiment.default_bases, lambda k: BASES[k].spec)
+    tables["directions"] = _kinds(
+        "directions", tables.get("directions"), experiment.default_directions, lambda k: DIRECTIONS[k].spec
+    )
+    tables["options"] = _validate(experiment.options, tables.get("options", {}), "options")
+    if isinstance(tables.get("expect"), list):
+        tables["expect"] = tuple(
+            _validate(Expectation, entry, f"expect.{i}") for i, entry in enumerate(tables["expect"])
+        )
+    recipe = _validate(Recipe, tables, "")
+    for expectation in recipe.expect:
+        parse_check(expectation.check)
+    return recipe
+
+
+def _kinds(section: str, given: Any, default: Sequence[Mapping[str, Any]], spec_of: Any) -> tuple[Any, ...]:
+    entries = list(default) if given is None else given
+    if not isinstance(entries, list) or not entries:
+        raise RecipeError(f"[[{section}]] must be a list of at least one table; got {given!r}.")
+    specs = []
+    for i, entry in enumerate(entries):
+        if not isinstance(entry, Mapping) or not isinstance(entry.get("kind"), str):
+            raise RecipeError(f'{section}.{i} needs a kind, such as kind = "{next(iter(default))["kind"]}".')
+        specs.append(_validate(spec_of(entry["kind"]), dict(entry), f"{section}.{i}"))
+    return tuple(specs)
+
+
+def _validate(model: type[T], data: Any, path: str) -> T:
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise RecipeError(_sentence(model, error, path)) from None
+
+
+def _sentence(model: type[BaseModel], error: ValidationError, path: str) -> str:
+    """The first fault of a validation error as a sentence that names the key, what it got and what it takes."""
+    faults = error.errors()
+    # A misspelt key explains the one that then is missing.
+    fault = next((f for f in faults if f["type"] == "extra_forbidden"), faults[0])
+    owner: type[BaseModel] = model
+    description, names = "", [path] if path else []
+    for part in fault["loc"]:
+        if isinstance(part, str) and part in owner.model_fields:
+            field = owner.model_fields[part]
+            description = field.description or description
+            names.append(part)
+            if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+                owner = field.annotation
+        elif fault["type"] == "extra_forbidden" or isinstance(part, int):
+            names.append(str(part))
+    where = ".".join(names) or "the recipe"
+    got = fault.get("input")
+    match fault["type"]:
+        case "extra_forbidden":
+            key = str(fault["loc"][-1])
+            return f"Unknown key '{where}'{did_you_mean(key, owner.model_fields)}"
+        case "missing":
+            if fault["loc"] == ("site",):
+                where, description = "site.prompt", SiteSection.model_fields["prompt"].description or ""
+            return f"The recipe lacks {where}: it must be {description}."
+        case "value_error":
+            return f"In {where}: {fault['msg'].removeprefix('Value error, ')}."
+        case "model_type" | "model_attributes_type" | "dict_type":
+            return f"{where} must be a table; got {got!r}."
+    return f"{where} must be {description or fault['msg']}; got {got!r}."
+
+
+def parse_toml(text: str, source: str) -> dict[str, Any]:
+    """TOML text as plain tables.
+
+    Raises:
+        RecipeError: The text is not TOML; `source` names it.
+    """
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f'{source} is not TOML: {error}. A recipe starts like: [site] prompt = "..."') from None
+
+
+def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe file and apply `section.key=value` overrides.
+
+    Raises:
+        RecipeError: The file cannot be read, is not TOML, or is not a valid recipe.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"Cannot read the recipe {path}: {error}.") from None
+    return parse_recipe(with_overrides(parse_toml(text, str(path)), overrides))
+
+
+def with_overrides(data: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Plain tables with each `section.key=value` put in place; list items go by number (`directions.0.count=4`).
+
+    The value is read as a TOML value, else taken as a string.
+
+    Raises:
+        RecipeError: An override has no `=`, or walks into something that is not there.
+    """
+    result: dict[str, Any] = tomllib.loads(tomli_w.dumps(dict(data)))
+    for override in overrides:
+        key, equals, raw = override.partition("=")
+        if not equals or not key.strip():
+            raise RecipeError(f"--set takes section.key=value; got '{override}'.")
+        try:
+            value = tomllib.loads(f"value = {raw}")["value"]
+        except (tomllib.TOMLDecodeError, KeyError):
+            value = raw
+        parts = key.strip().split(".")
+        target: Any = result
+        for depth, part in enumerate(parts):
+            last = depth == len(parts) - 1
+            if isinstance(target, list):
+                if not part.isdigit() or int(part) >= len(target):
+                    raise RecipeError(f"--set {override}: {'.'.join(parts[:depth])} has items 0 to {len(target) - 1}.")
+                if last:
+                    target[int(part)] = value
+                else:
+                    target = target[int(part)]
+            elif isinstance(target, dict):
+                if last:
+                    target[part] = value
+                else:
+                    target = target.setdefault(part, {})
+            else:
+                raise RecipeError(f"--set {override}: {'.'.join(parts[:depth])} is not a table.")
+    return result

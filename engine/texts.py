@@ -1,0 +1,134 @@
+"""Where the population's texts come from: the bundled samples, samples of the model itself, a file or a dataset.
+
+Gives token sequences without BOS. Knows tokenizers and text sources; does not know hooks or activations.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+
+from engine.embedded import MODEL_DIR, SAMPLES_FILE
+from engine.errors import LoadError, RecipeError
+from engine.models import Model, Report
+from engine.recipe import PopulationSection
+
+Sequences = list[NDArray[np.int32]]
+
+SAMPLES: Final = 500
+SAMPLE_TOKENS: Final = 128
+MAX_CHARACTERS: Final = 4_000_000
+"""A text source is read up to here: enough for any population, and it bounds tokenising time."""
+SEPARATOR: Final = "<|endoftext|>"
+
+
+def read_texts(section: PopulationSection, model: Model, cache: Path | None, report: Report) -> Sequences:
+    """Token sequences of the population's source, one per document.
+
+    Raises:
+        RecipeError: The source is neither a keyword, nor a readable file, nor a dataset.
+        LoadError: A dataset cannot be reached.
+    """
+    source = section.prompts
+    if source == "bundled":
+        return _bundled(model)
+    if source == "samples":
+        return _samples(model, section.seed, cache, report)
+    path = Path(source).expanduser()
+    if path.is_file():
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise RecipeError(f"Cannot read the population's text file {path}: {error}.") from None
+        return _tokenised(text.split(SEPARATOR), model)
+    if source.startswith((".", "/", "~")) or source.endswith(".txt"):
+        raise RecipeError(f"There is no text file {source}: population.prompts takes a file, 'bundled' or 'samples'.")
+    return _tokenised(_dataset(source, report), model)
+
+
+def _bundled(model: Model) -> Sequences:
+    rows = load_file(SAMPLES_FILE)["tokens"].astype(np.int32)
+    if model.name == "embedded":
+        return _split(rows, model.bos)
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(MODEL_DIR)
+    documents = _split(rows, tokenizer.bos_token_id)
+    return _tokenised([tokenizer.decode(d) for d in documents], model)
+
+
+def _split(rows: NDArray[np.int32], separator: int | None) -> Sequences:
+    """Cut sampled rows at separators, so that no window runs from one document into the next."""
+    documents: Sequences = []
+    for row in rows:
+        edges = [-1, *(np.flatnonzero(row == separator) if separator is not None else ()), len(row)]
+        documents.extend(row[a + 1 : b] for a, b in itertools.pairwise(edges) if b - a > 1)
+    return documents
+
+
+def _tokenised(documents: list[str], model: Model) -> Sequences:
+    sequences: Sequences = []
+    left = MAX_CHARACTERS
+    for document in documents:
+        text = document.strip()[:left]
+        left -= len(text)
+        if text:
+            sequences.append(np.array(model.tokenizer.encode(text, add_special_tokens=False), dtype=np.int32))
+    return sequences
+
+
+def _dataset(name: str, report: Report) -> list[str]:
+    from datasets import load_dataset
+
+    report(f"reading dataset {name}")
+    try:
+        rows = load_dataset(name, split="train", streaming=True).take(5000)
+        documents, left = [], MAX_CHARACTERS
+        for row in rows:
+            documents.append(str(row["text"]))
+            left -= len(documents[-1])
+            if left <= 0:
+                break
+        return documents
+    except Exception as error:
+        raise LoadError(
+            f"Cannot read the dataset '{name}' ({type(error).__name__}): load it once online, or give a text file."
+        ) from error
+
+
+@torch.no_grad()
+def _samples(model: Model, seed: int, cache: Path | None, report: Report) -> Sequences:
+    key = hashlib.blake2b(f"{model.weights_sha256}/{seed}/{model.dtype}".encode(), digest_size=12).hexdigest()
+    file = None if cache is None else cache / f"samples-{key}.safetensors"
+    if file is not None and file.exists():
+        return _split(load_file(file)["tokens"], model.bos)
+    length = min(SAMPLE_TOKENS, model.context)
+    start = model.bos if model.bos is not None else int(model.tokenizer.eos_token_id or 0)
+    parts = []
+    with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        for done in range(0, SAMPLES, 100):
+            report(f"sampling the population: {done} of {SAMPLES} texts")
+            prompt = torch.full((min(100, SAMPLES - done), 1), start, device=model.device)
+            drawn = model.network.generate(
+                prompt,
+                attention_mask=torch.ones_like(prompt),
+                do_sample=True,
+                top_k=0,
+                max_length=length,
+                eos_token_id=None,
+                pad_token_id=start,
+            )
+            parts.append(drawn[:, 1:].cpu().numpy().astype(np.int32))
+    tokens = np.concatenate(parts)
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        save_file({"tokens": tokens}, file)
+    return _split(tokens, model.bos)

@@ -1,0 +1,220 @@
+"""The worker process: holds the model, takes recipes, streams results, can be cancelled.
+
+`serve` runs in a spawned process and imports torch there; importing this module imports none of it. Between chunks
+the worker looks at its pipe: a newer run request or a cancel ends the current run. It dies with its parent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections import deque
+from dataclasses import dataclass
+from multiprocessing import connection, parent_process
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from engine.errors import DirscopeError, LoadError, OutOfMemoryError, SaeError
+from engine.protocol import (
+    ActiveFeature,
+    CancelRequest,
+    Failed,
+    FeatureList,
+    FeaturesRequest,
+    Held,
+    Reply,
+    Request,
+    RunRequest,
+    Shutdown,
+)
+from engine.quiet import quiet_libraries
+from engine.recipe import ModelSection
+from engine.results import Progress, RunEnded, RunStarted
+
+if TYPE_CHECKING:
+    from engine.crosscheck import SelfCheck
+    from engine.laboratory import Laboratory
+    from engine.models import Model
+
+FEATURES_SHOWN: Final = 64
+
+
+@dataclass(frozen=True)
+class WorkerOptions:
+    """How a worker is set up."""
+
+    cache: Path | None = None
+    log: Path | None = None
+    """Where the libraries' own output goes; None leaves it on stderr."""
+    threads: int | None = None
+
+
+def serve(pipe: connection.Connection, options: WorkerOptions) -> None:
+    """Answer requests until told to stop or the parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl+c reaches the whole process group; the parent decides
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    _redirect_output(options.log)
+    quiet_libraries()
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before CUDA starts: deterministic matrix products
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        _Server(pipe, options).loop()
+
+
+def _die_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+
+def _redirect_output(log: Path | None) -> None:
+    """Keep whatever libraries print away from the terminal and from a batch run's stdout."""
+    if log is None:
+        os.dup2(2, 1)
+        return
+    log.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+
+
+class _Server:
+    def __init__(self, pipe: connection.Connection, options: WorkerOptions) -> None:
+        self._pipe = pipe
+        self._options = options
+        self._queue: deque[Request] = deque()
+        self._cancelled: set[int] = set()
+        self._current = 0
+        self._model: tuple[tuple[ModelSection, int], Model, SelfCheck] | None = None
+        self._workshop: Any = None
+
+    def loop(self) -> None:
+        while True:
+            while self._queue or self._pipe.poll():
+                self._read_all()
+                if not self._queue:
+                    continue
+                request = self._queue.popleft()
+                if isinstance(request, Shutdown):
+                    return
+                self._answer(request)
+            self._queue.append(self._pipe.recv())
+            self._note(self._queue[-1])
+
+    def _read_all(self) -> None:
+        while self._pipe.poll():
+            request = self._pipe.recv()
+            self._queue.append(request)
+            self._note(request)
+
+    def _note(self, request: Request) -> None:
+        if isinstance(request, CancelRequest):
+            self._cancelled.add(request.id)
+
+    def _should_stop(self) -> bool:
+        self._read_all()
+        newer = any(isinstance(r, RunRequest | Shutdown) for r in self._queue)
+        return newer or self._current in self._cancelled
+
+    def _answer(self, request: Request) -> None:
+        if isinstance(request, CancelRequest | Shutdown):
+            return
+        self._current = request.id
+        # A list of features waits behind the newest run, since the run is what the user watches.
+        superseded = any(isinstance(r, type(request)) for r in self._queue) or request.id in self._cancelled
+        if superseded:
+            self._send(RunEnded("stopped", "superseded by a newer request"))
+            return
+        try:
+            if isinstance(request, RunRequest):
+                self._run(request)
+            else:
+                self._send(self._features(request))
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            raise
+        except Exception as error:
+            self._send(_failure(error, request.recipe.model.name))
+
+    def _send(self, body: Any) -> None:
+        self._pipe.send(Reply(self._current, body))
+
+    def _report(self, text: str) -> None:
+        self._send(Progress(text))
+
+    def _run(self, request: RunRequest) -> None:
+        from engine.laboratory import Stopped
+        from engine.provenance import describe
+
+        try:
+            lab, check = self._laboratory(request)
+            if self._should_stop():
+                raise Stopped
+            self._send(RunStarted(describe(lab, check)))
+            for event in lab.experiment.run(lab):
+                self._send(event)
+            self._send(RunEnded("done"))
+        except Stopped:
+            self._send(RunEnded("stopped", "cancelled"))
+
+    def _laboratory(self, request: RunRequest | FeaturesRequest) -> tuple[Laboratory, SelfCheck]:
+        if self._workshop is None:
+            self._report("loading torch")
+            import torch
+
+            from engine.workshop import Workshop
+
+            if self._options.threads:
+                torch.set_num_threads(self._options.threads)
+            torch.use_deterministic_algorithms(True, warn_only=True)
+            self._workshop = Workshop(self._options.cache, self._report)
+        from engine.laboratory import Laboratory
+
+        recipe = request.recipe
+        key = (recipe.model, recipe.seed if recipe.model.weights == "reinitialised" else 0)
+        if self._model is None or self._model[0] != key:
+            from engine.crosscheck import self_check
+            from engine.models import load_model
+
+            self._model = None  # let go of the old model before the new one needs its memory
+            model = load_model(recipe.model, recipe.seed, self._report)
+            self._model = (key, model, self_check(model, self._report))
+        _, model, check = self._model
+        held = request.held if isinstance(request, RunRequest) else Held()
+        return Laboratory(model, recipe, self._workshop, held, self._should_stop), check
+
+    def _features(self, request: FeaturesRequest) -> FeatureList:
+        import numpy as np
+
+        lab, _ = self._laboratory(request)
+        try:
+            sae = lab.features
+        except SaeError as error:
+            return FeatureList("", (), str(error))
+        f = sae.activations(lab.site.vector)
+        total = float(f.sum()) or 1.0
+        order = np.argsort(-f, kind="stable")[:FEATURES_SHOWN]
+        rows = tuple(ActiveFeature(int(i), float(f[i]), float(f[i]) / total) for i in order if f[i] > 0)
+        return FeatureList(f"{sae.release} / {sae.sae_id}", rows)
+
+
+def _failure(error: Exception, model: str) -> Failed:
+    text = "".join(traceback.format_exception(error))
+    if _is_out_of_memory(error):
+        message = f"Out of memory while running '{model}': use a smaller model, another device or a shorter prompt."
+        return Failed(OutOfMemoryError.__name__, message, text)
+    if isinstance(error, DirscopeError):
+        return Failed(type(error).__name__, str(error), text)
+    if isinstance(error, ImportError):
+        return Failed(LoadError.__name__, f"A package is missing or broken: {error}. Reinstall dirscope.", text)
+    return Failed("RunFailedError", f"The run failed: {type(error).__name__}: {error}", text)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    names = {cls.__name__ for cls in type(error).__mro__}
+    return bool(names & {"MemoryError", "OutOfMemoryError"}) or "can't allocate memory" in str(error)

@@ -1,0 +1,92 @@
+"""What outlives a run inside one worker: texts, populations, SAEs and token strings, kept by what they depend on.
+
+Knows how long to keep things; knows nothing of experiments.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.dictionaries.sae import Sae, load_sae
+from engine.drawing import Population
+from engine.hooks import HookPoint
+from engine.models import Model, Report
+from engine.recipe import PopulationSection, SaeSection
+from engine.statistics import Window, cut_windows, population_index, read_windows, summarise
+from engine.texts import Sequences, read_texts
+
+if TYPE_CHECKING:
+    from engine.laboratory import Site
+
+V = TypeVar("V")
+
+
+class _Kept:
+    """A small cache that forgets what was used longest ago."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._values: OrderedDict[Hashable, Any] = OrderedDict()
+
+    def get(self, key: Hashable, make: Callable[[], V]) -> V:
+        if key in self._values:
+            self._values.move_to_end(key)
+        else:
+            self._values[key] = make()
+            while len(self._values) > self._size:
+                self._values.popitem(last=False)
+        value: V = self._values[key]
+        return value
+
+
+class Workshop:
+    """Caches of one worker.
+
+    Args:
+        cache: directory for what is worth keeping on disk (samples drawn from a model); None keeps nothing.
+        report: called with a line of text while something takes time.
+    """
+
+    def __init__(self, cache: Path | None = None, report: Report = lambda text: None) -> None:
+        self._cache = cache
+        self._report = report
+        self._texts = _Kept(2)
+        self._populations = _Kept(24)
+        self._saes = _Kept(2)
+        self._strings = _Kept(50_000)
+
+    def population(self, model: Model, section: PopulationSection, site: Site) -> Population:
+        """The population at a site; depends on the prompt only through its length and the dropping of itself."""
+        index, warning = population_index(site.position, site.bos)
+        window = Window(max(len(site.context), index + 1), model.bos if site.bos else None, index)
+        identity = (model.weights_sha256, model.dtype, str(model.device))
+
+        def texts() -> Sequences:
+            return self._texts.get((identity, section), lambda: read_texts(section, model, self._cache, self._report))
+
+        def read() -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+            # One more than asked for, so that dropping the base's own tokens changes one member and not the rest.
+            windows = cut_windows(texts(), window, section.n + 1, section.seed)
+            return windows, read_windows(model, site.write, windows, index)
+
+        windows, vectors = self._populations.get((identity, section, site.write.boundary, window), read)
+        others = (windows[:, : index + 1] != np.array(site.token_ids[: index + 1])).any(axis=1)
+        keep = np.flatnonzero(others)[: section.n]
+        return summarise(vectors[keep], windows[keep], index, section.seed, (warning,) if warning else ())
+
+    def sae(self, model: Model, section: SaeSection, hook: HookPoint, offset: float) -> Sae:
+        """The SAE for a hook; the site's mean is put back for this site."""
+        key = (model.weights_sha256, section, hook.boundary)
+        sae = self._saes.get(key, lambda: load_sae(section, model, hook, self._report))
+        return replace(sae, offset=offset) if sae.uncentred else sae
+
+    def token_string(self, model: Model, token: int) -> str:
+        """The text of one token."""
+        return self._strings.get((model.weights_sha256, token), lambda: model.strings([token])[0])

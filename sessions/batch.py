@@ -1,0 +1,255 @@
+"""`dirscope --batch`: run a recipe without a terminal.
+
+stdout carries results only, stderr everything else. Knows recipes, run folders and the worker; imports no torch and
+no terminal library.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final
+
+from engine.client import Worker
+from engine.errors import DirscopeError, InterruptedByUser, TimeLimitError, UsageError, did_you_mean
+from engine.expect import Outcome, evaluate, parse_check
+from engine.protocol import Held, RunRequest
+from engine.recipe import Recipe, parse_recipe, parse_toml, read_recipe, with_overrides
+from engine.results import CurveResult, Event, Note, Progress, RunEnded, RunStarted
+from engine.worker import WorkerOptions
+from sessions.digest import digest, digest_lines
+from sessions.library import run_folders
+from sessions.paths import Places, new_folder
+from sessions.reader import RECIPE_FILE, Run, read_run
+from sessions.runner import run_to_end
+from sessions.schema import plain, to_line
+from sessions.store import RunWriter
+
+FORMATS: Final = ("text", "csv", "json", "jsonl")
+REPORT_SECONDS: Final = 5.0
+
+
+@dataclass(frozen=True)
+class BatchOptions:
+    """The command line of a batch run."""
+
+    recipe: str
+    out: Path | None = None
+    overrides: tuple[str, ...] = ()
+    form: str = "text"
+    time_limit: float | None = None
+    resume: bool = False
+
+
+def builtin_names() -> list[str]:
+    """Names of the recipes that come with the package."""
+    folder = resources.files("sessions") / "recipes"
+    return sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml"))
+
+
+def find_recipe(name: str, overrides: Sequence[str]) -> Recipe:
+    """A recipe by path, by run folder, or by built-in name.
+
+    Raises:
+        UsageError: There is none.
+        RecipeError: It is not valid.
+    """
+    path = Path(name).expanduser()
+    if path.is_dir():
+        folders = run_folders(path)
+        if len(folders) > 1:
+            raise UsageError(f"{path} is a session of {len(folders)} runs: name one, such as {folders[-1]}.")
+        return read_recipe(folders[0] / RECIPE_FILE, overrides)
+    if path.is_file():
+        return read_recipe(path, overrides)
+    if name in builtin_names():
+        text = (resources.files("sessions") / "recipes" / f"{name}.toml").read_text(encoding="utf-8")
+        return parse_recipe(with_overrides(parse_toml(text, name), overrides))
+    raise UsageError(
+        f"There is no recipe file, run folder or built-in recipe '{name}'{did_you_mean(name, builtin_names())}"
+    )
+
+
+def run_batch(options: BatchOptions, where: Places) -> int:
+    """Run a recipe; gives the exit code. Errors that end the run are raised after what was computed is kept."""
+    recipe = find_recipe(options.recipe, options.overrides)
+    if options.resume:
+        if options.out is None:
+            raise UsageError("--resume goes on with the run in --out DIR: name it.")
+        before = read_run(options.out)
+        if before.recipe != recipe:
+            raise UsageError(
+                f"The recipe differs from the one in {options.out}: resume with that, or run into a new --out."
+            )
+        if before.status == "done":
+            _say(f"{options.out}: nothing to do, the run is done.")
+            return _conclude(before, options.form)
+        writer, held = RunWriter.resume(options.out), _held(before)
+    else:
+        folder = options.out or new_folder(where.sessions, Path(options.recipe).stem)
+        writer, held = RunWriter.create(folder, recipe), Held()
+    _say(f"run folder {writer.folder}")
+    run, error = _compute(recipe, writer, held, options, where)
+    if error is not None:
+        if run.curves and options.form != "jsonl":
+            _say("\n".join(digest_lines(run.summaries, run.info.get("path", {}).get("unit", ""))))
+        raise error
+    return _conclude(run, options.form)
+
+
+def _held(run: Run) -> Held:
+    """What a stopped run already holds."""
+    return Held(
+        curves=frozenset(c.summary.curve for c in run.curves),
+        bases=frozenset(b.base for b in run.bases),
+        base_vectors={b.base: b.vector for b in run.bases},
+        rows_per_chunk=run.record.get("layout", {}).get("rows_per_chunk"),
+    )
+
+
+def _compute(
+    recipe: Recipe, writer: RunWriter, held: Held, options: BatchOptions, where: Places
+) -> tuple[Run, DirscopeError | None]:
+    deadline = None if options.time_limit is None else time.monotonic() + options.time_limit
+    worker = Worker(WorkerOptions(cache=where.cache, log=where.log))
+    reporter = _Reporter()
+    error: DirscopeError | None = None
+    with _interruptible() as interrupted:
+        try:
+            worker.start()
+
+            def take(event: Event) -> None:
+                writer.write(event)
+                reporter.take(event)
+                if options.form == "jsonl" and not isinstance(event, Progress):
+                    print(to_line(event, time.monotonic() - reporter.started), flush=True)
+
+            run_to_end(worker, RunRequest(1, recipe, held), take, deadline, lambda: bool(interrupted))
+        except DirscopeError as caught:
+            error = caught
+        finally:
+            worker.stop(timeout=0.5 if error else 2.0)
+            reporter.close()
+        stopped = isinstance(error, TimeLimitError | InterruptedByUser)
+        end = RunEnded("done") if error is None else RunEnded("stopped" if stopped else "failed", str(error))
+        run = writer.finish(end)
+    if options.form == "jsonl":
+        print(to_line(end, time.monotonic() - reporter.started), flush=True)
+    return run, error
+
+
+@contextmanager
+def _interruptible() -> Iterator[list[int]]:
+    """ctrl+c and SIGTERM fill the list instead of raising, so that the run folder is always finished."""
+    received: list[int] = []
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(s, lambda number, frame: received.append(number)) for s in signals]
+    try:
+        yield received
+    finally:
+        for s, handler in zip(signals, before, strict=True):
+            signal.signal(s, handler)
+
+
+class _Reporter:
+    """Progress on stderr: a line that rewrites itself on a terminal, a line now and then elsewhere."""
+
+    def __init__(self) -> None:
+        self.started = time.monotonic()
+        self._last = 0.0
+        self._live = sys.stderr.isatty()
+        self._open_line = False
+
+    def take(self, event: Event) -> None:
+        match event:
+            case RunStarted(info):
+                for warning in info.get("warnings", []):
+                    self._line(f"warning: {warning}")
+                bridge = info.get("check", {}).get("transformer_lens_problem")
+                if bridge:
+                    self._line(f"note: transformer-lens could not cross-check this model ({bridge})")
+            case Note(text, level):
+                self._line(f"{level}: {text}")
+            case Progress(text, done, total, rate):
+                speed = f", {rate:,.0f} steps/s" if rate else ""
+                self._status(
+                    f"{text}: {done} of {total} curves{speed}" if total else text, last=total > 0 and done == total
+                )
+            case CurveResult():
+                pass
+
+    def _status(self, text: str, last: bool) -> None:
+        now = time.monotonic()
+        if self._live:
+            print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+            self._open_line = True
+        elif last or now - self._last > REPORT_SECONDS:
+            print(text, file=sys.stderr, flush=True)
+            self._last = now
+
+    def _line(self, text: str) -> None:
+        self.close()
+        print(text, file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        if self._open_line:
+            print(file=sys.stderr, flush=True)
+            self._open_line = False
+
+
+def _conclude(run: Run, form: str) -> int:
+    """Print the summary and judge the expectations."""
+    outcomes = [evaluate(parse_check(e.check), run.summaries) for e in run.recipe.expect]
+    if form != "jsonl":
+        sys.stdout.write(summary_text(run, outcomes, form))
+        sys.stdout.flush()
+    failed = [o for o in outcomes if not o.holds]
+    for outcome in failed:
+        _say(f"expectation {outcome}")
+    return 1 if failed else 0
+
+
+def summary_text(run: Run, outcomes: Sequence[Outcome], form: str) -> str:
+    """The summary of a run as text, csv (a row per curve) or json."""
+    if form == "csv":
+        buffer = io.StringIO()
+        rows = [asdict(s) for s in run.summaries]
+        writer = csv.DictWriter(buffer, fieldnames=list(rows[0]) if rows else ["curve"], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        return buffer.getvalue()
+    if form == "json":
+        document: dict[str, Any] = {
+            "run": str(run.folder),
+            "status": run.status,
+            "experiment": run.recipe.experiment,
+            "typical_distance": run.info.get("typical_distance"),
+            "unit": run.info.get("path", {}).get("unit"),
+            "kinds": [asdict(d) for d in digest(run.summaries)],
+            "curves": [asdict(s) for s in run.summaries],
+            "expect": [asdict(o) for o in outcomes],
+        }
+        return json.dumps(plain(document), indent=2, allow_nan=False) + "\n"
+    info = run.info
+    site = info["site"]
+    lines = [
+        f"{run.recipe.experiment}: {info['model']['name']}, {site['write']} at position {site['position']} "
+        f"({site['tokens'][site['position']]!r}), {len(run.curves)} curves, typical distance "
+        f"{info['typical_distance']:.4g}",
+        *digest_lines(run.summaries, info["path"]["unit"]),
+        *(str(o) for o in outcomes),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,100 @@
+"""`dirscope export`: what people take away from a run.
+
+csv, parquet and jsonl hold one value per row (run, curve, step, metric, value); md is the summary to paste.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from engine.errors import RunFailedError, UsageError
+from sessions.digest import digest, number
+from sessions.reader import Run, read_run
+from sessions.schema import plain
+from sessions.tables import curve_table
+
+
+def _tidy(run: Run) -> pa.Table:
+    table = curve_table(run)
+    return table.add_column(0, "run", pa.array([run.folder.name] * len(table), pa.string()))
+
+
+def _csv(run: Run, file: Path) -> None:
+    table = _tidy(run)
+    with file.open("w", newline="", encoding="utf-8") as handle:
+        writer = csv.writer(handle)
+        writer.writerow(table.column_names)
+        for batch in table.to_batches():
+            writer.writerows(zip(*[batch.column(i).to_pylist() for i in range(batch.num_columns)], strict=True))
+
+
+def _parquet(run: Run, file: Path) -> None:
+    pq.write_table(_tidy(run), file)
+
+
+def _jsonl(run: Run, file: Path) -> None:
+    with file.open("w", encoding="utf-8") as handle:
+        for row in _tidy(run).to_pylist():
+            handle.write(json.dumps(plain(row), allow_nan=False) + "\n")
+
+
+def markdown(run: Run) -> str:
+    """The summary of a run as Markdown: site, table of kinds, how to get the numbers again."""
+    info, site = run.info, run.info.get("site", {})
+    unit = info.get("path", {}).get("unit", "")
+    lines = [
+        f"**{run.recipe.experiment}** on `{run.recipe.model.name}` ({run.recipe.model.weights}), "
+        f"{len(run.curves)} curves, {run.status}",
+        "",
+        f"- prompt: {run.recipe.site.prompt!r}, position {site.get('position')}",
+        f"- write `{site.get('write')}`, read logits and `{', '.join(site.get('read', []))}`",
+        f"- typical distance {number(info.get('typical_distance'))}, level {run.recipe.metrics.level} nats",
+        f"- weights sha256 `{info.get('model', {}).get('weights_sha256', '')[:16]}`, seed {run.recipe.seed}",
+        "",
+        f"| base | direction | n | threshold ({unit}) | quartiles | max-slope step | censored |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for d in digest(run.summaries):
+        quartiles = f"{number(d.threshold_low)} to {number(d.threshold_high)}"
+        lines.append(
+            f"| {d.base_kind} | {d.kind} | {d.n} | {number(d.threshold)} | {quartiles} | "
+            f"{number(d.max_slope_step)} | {d.censored:.0%} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _markdown(run: Run, file: Path) -> None:
+    file.write_text(markdown(run), encoding="utf-8")
+
+
+FORMATS: Final[dict[str, Callable[[Run, Path], None]]] = {
+    "csv": _csv,
+    "parquet": _parquet,
+    "jsonl": _jsonl,
+    "md": _markdown,
+}
+
+
+def export(folder: Path, form: str, file: Path) -> None:
+    """Write a run in one of `FORMATS`.
+
+    Raises:
+        UsageError: The format is unknown or the file cannot be written.
+        RunFailedError: The run holds no curves.
+    """
+    if form not in FORMATS:
+        raise UsageError(f"Cannot export as '{form}': expected one of {', '.join(FORMATS)}.")
+    run = read_run(folder)
+    if not run.curves:
+        raise RunFailedError(f"{folder} holds no curves yet: there is nothing to export.")
+    try:
+        FORMATS[form](run, file)
+    except OSError as error:
+        raise UsageError(f"Cannot write {file} ({error.strerror or error}): choose another --out.") from None

@@ -1,0 +1,159 @@
+"""The sessions directory: app sessions and batch runs, found by path or by name.
+
+A session is `session.json` and `runs/0001/`, `runs/0002/`, ...; a batch run is a run folder by itself.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from engine.errors import DirscopeError, RunFolderError, UsageError, did_you_mean
+from engine.recipe import Recipe
+from sessions.paths import make_private, new_folder
+from sessions.reader import RECIPE_FILE, is_run, read_run
+from sessions.schema import SCHEMA_VERSION
+from sessions.store import RunWriter, replace_file
+
+SESSION_FILE: Final = "session.json"
+RUNS: Final = "runs"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of `sessions list`."""
+
+    name: str
+    folder: Path
+    is_session: bool
+    runs: int
+    changed: datetime
+    prompt: str
+    status: str
+
+
+class Session:
+    """An app session, created on disk with its first run."""
+
+    def __init__(self, folder: Path, title: str) -> None:
+        self.folder = folder
+        self._title = title
+
+    @classmethod
+    def new(cls, parent: Path, title: str) -> Session:
+        """A session that will live below `parent`; nothing is written yet."""
+        return cls(new_folder(parent, title), title)
+
+    def new_run(self, recipe: Recipe) -> RunWriter:
+        """Open the folder of the next run.
+
+        Raises:
+            UsageError: The directory cannot be written.
+        """
+        make_private(self.folder)
+        if not (self.folder / SESSION_FILE).exists():
+            head: dict[str, Any] = {
+                "schema_version": SCHEMA_VERSION,
+                "title": self._title,
+                "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            }
+            replace_file(self.folder / SESSION_FILE, json.dumps(head, indent=2) + "\n")
+        numbers = [int(p.name) for p in (self.folder / RUNS).glob("[0-9]*") if p.name.isdigit()]
+        return RunWriter.create(self.folder / RUNS / f"{max(numbers, default=0) + 1:04d}", recipe)
+
+
+def run_folders(folder: Path) -> list[Path]:
+    """The run folders of a session, or the folder itself when it is a run.
+
+    Raises:
+        RunFolderError: It is neither, or a session without runs.
+    """
+    if (folder / SESSION_FILE).exists() or (folder / RUNS).is_dir():
+        runs = sorted(p for p in (folder / RUNS).glob("[0-9]*") if is_run(p))
+        if not runs:
+            raise RunFolderError(f"The session {folder} holds no runs.")
+        return runs
+    if is_run(folder):
+        return [folder]
+    raise RunFolderError(f"{folder} is neither a run folder nor a session: it has no {RECIPE_FILE} or {SESSION_FILE}.")
+
+
+def find(name: str, sessions: Path) -> Path:
+    """A run folder or session by path, or by its name in the sessions directory.
+
+    Raises:
+        UsageError: There is none.
+    """
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path
+    if (sessions / name).is_dir():
+        return sessions / name
+    known = [p.name for p in sessions.iterdir() if p.is_dir()] if sessions.is_dir() else []
+    hint = did_you_mean(name, known) if known else f"; {sessions} holds none yet."
+    raise UsageError(f"There is no run or session '{name}'{hint}")
+
+
+def entries(sessions: Path) -> list[Entry]:
+    """What the sessions directory holds, newest first; damaged ones are listed as such."""
+    found = []
+    for folder in sessions.iterdir() if sessions.is_dir() else []:
+        is_session = (folder / SESSION_FILE).exists() or (folder / RUNS).is_dir()
+        if not folder.is_dir() or not (is_session or is_run(folder)):
+            continue
+        prompt, status, runs = "", "damaged", 0
+        try:
+            folders = run_folders(folder)
+            runs = len(folders)
+            record = json.loads((folders[-1] / "run.json").read_text(encoding="utf-8"))
+            prompt = record.get("site", {}).get("prompt", "")
+            status = record["status"]
+        except (DirscopeError, OSError, ValueError, KeyError):
+            pass
+        changed = datetime.fromtimestamp(folder.stat().st_mtime, UTC)
+        found.append(Entry(folder.name, folder, is_session, runs, changed, prompt, status))
+    return sorted(found, key=lambda e: e.changed, reverse=True)
+
+
+def remove(folder: Path) -> None:
+    """Delete a run folder or session, and nothing else.
+
+    Raises:
+        RunFolderError: The directory is neither.
+    """
+    if not ((folder / SESSION_FILE).exists() or is_run(folder)):
+        raise RunFolderError(f"{folder} is neither a run folder nor a session, so it is left alone.")
+    shutil.rmtree(folder)
+
+
+def show(folder: Path) -> list[str]:
+    """A few lines about a run or session."""
+    from sessions.digest import digest_lines
+
+    lines = [str(folder)]
+    for path in run_folders(folder):
+        run = read_run(path)
+        site, unit = run.info.get("site", {}), run.info.get("path", {}).get("unit", "")
+        lines.append("")
+        lines.append(
+            f"{path.name}: {run.status}, {len(run.curves)} curves, {run.recipe.experiment}, {run.recipe.model.name}"
+        )
+        lines.append(f"prompt    {run.recipe.site.prompt!r}, position {site.get('position', run.recipe.site.position)}")
+        lines.append(f"hooks     {run.recipe.site.write} -> logits, {', '.join(site.get('read', []))}")
+        if run.curves:
+            lines.extend(digest_lines(run.summaries, unit))
+    return lines
+
+
+def check_name(name: str) -> None:
+    """Refuse names that would leave the sessions directory.
+
+    Raises:
+        UsageError: The name is a path.
+    """
+    if not name or name in (".", "..") or "/" in name:
+        raise UsageError(f"'{name}' is not the name of a session: see dirscope sessions list.")

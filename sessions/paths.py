@@ -1,0 +1,69 @@
+"""Where files live. `DIRSCOPE_HOME` puts everything below one directory (tests, containers).
+
+Knows platform conventions only.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import platformdirs
+
+from engine.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Places:
+    """Directories of this user; none need exist yet."""
+
+    config: Path
+    sessions: Path
+    cache: Path
+    log: Path
+    """The worker's log file."""
+    models: Path
+    """Hugging Face's own cache, where Hub models and SAEs are."""
+
+
+def places() -> Places:
+    """The directories in force now."""
+    hub = Path(os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME") or "~/.cache/huggingface") / "hub")
+    home = os.environ.get("DIRSCOPE_HOME")
+    if home:
+        root = Path(home).expanduser()
+        return Places(root / "config", root / "sessions", root / "cache", root / "log" / "worker.log", hub.expanduser())
+    return Places(
+        config=platformdirs.user_config_path("dirscope"),
+        sessions=platformdirs.user_data_path("dirscope") / "sessions",
+        cache=platformdirs.user_cache_path("dirscope"),
+        log=platformdirs.user_log_path("dirscope") / "worker.log",
+        models=hub.expanduser(),
+    )
+
+
+def new_folder(parent: Path, title: str) -> Path:
+    """A path below `parent` that does not exist yet: UTC time and a slug of the title."""
+    slug = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:32].strip("-") or "run"
+    stem = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{slug}"
+    folder, n = parent / stem, 2
+    while folder.exists():
+        folder, n = parent / f"{stem}-{n}", n + 1
+    return folder
+
+
+def make_private(folder: Path) -> None:
+    """Create a directory, readable by its owner alone.
+
+    Raises:
+        UsageError: It cannot be created or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise UsageError(f"Cannot create {folder} ({error.strerror}): choose another place.") from None
+    if not os.access(folder, os.W_OK):
+        raise UsageError(f"No permission to write to {folder}: choose another place.")

@@ -1,0 +1,75 @@
+"""Sending one recipe to a worker and waiting for its end: shared by batch and verify.
+
+Knows requests and deadlines; does not know what is done with the events.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from engine.client import Worker
+from engine.errors import BY_NAME, DirscopeError, InterruptedByUser, RunFailedError, TimeLimitError
+from engine.protocol import CancelRequest, Failed, FeatureList, RunRequest
+from engine.results import Event, RunEnded
+
+GRACE_SECONDS: Final = 3.0
+"""How long a worker may take to notice a cancel, which it looks for between chunks, before it is ended."""
+POLL_SECONDS: Final = 0.1
+
+
+def rebuild(failure: Failed) -> DirscopeError:
+    """The worker's error as one of ours, its traceback as a note."""
+    error = BY_NAME.get(failure.error, RunFailedError)(failure.message)
+    if failure.traceback:
+        error.add_note(failure.traceback)
+    return error
+
+
+def run_to_end(
+    worker: Worker,
+    request: RunRequest,
+    on_event: Callable[[Event], None],
+    deadline: float | None = None,
+    interrupted: Callable[[], bool] = lambda: False,
+) -> None:
+    """Run a request; `on_event` gets every event but the last.
+
+    Args:
+        deadline: `time.monotonic()` after which the run is stopped.
+        interrupted: asked ten times a second; true stops the run.
+
+    Raises:
+        TimeLimitError: The deadline passed.
+        InterruptedByUser: `interrupted` said so.
+        DirscopeError: What the worker reported.
+    """
+    worker.send(request)
+    stopping: DirscopeError | None = None
+    give_up = float("inf")
+    while True:
+        if stopping is None:
+            if interrupted():
+                stopping = InterruptedByUser("Interrupted; what was computed is kept, --resume goes on with it.")
+            elif deadline is not None and time.monotonic() >= deadline:
+                stopping = TimeLimitError("The time limit passed; what was computed is kept, --resume goes on with it.")
+            if stopping is not None:
+                worker.send(CancelRequest(request.id))
+                give_up = time.monotonic() + GRACE_SECONDS
+        elif time.monotonic() >= give_up:
+            raise stopping
+        reply = worker.recv(POLL_SECONDS)
+        if reply is None or reply.id != request.id:
+            continue
+        match reply.body:
+            case Failed() as failure:
+                raise rebuild(failure)
+            case RunEnded("done"):
+                return
+            case RunEnded():
+                raise stopping or RunFailedError("The run was stopped from elsewhere.")
+            case FeatureList():
+                continue
+            case event:
+                on_event(event)

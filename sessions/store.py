@@ -1,0 +1,143 @@
+"""Writing a run folder as the run happens: append-only events, everything else derived or replaced atomically.
+
+A line is acknowledged once it is flushed; the file is synced to disk every second. Knows one run folder; computes
+nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any, Final
+
+from engine.errors import RunFolderError, UsageError
+from engine.recipe import Recipe
+from engine.results import Event, Progress, RunEnded, RunStarted
+from sessions.paths import make_private
+from sessions.reader import EVENTS_FILE, RECIPE_FILE, RECORD_FILE, Run, read_run
+from sessions.schema import SCHEMA_VERSION, plain, to_line
+from sessions.tables import write_tables
+
+SYNC_SECONDS: Final = 1.0
+SAME_WHEN_RESUMED: Final = (("model", "weights_sha256"), ("population", "hash"))
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Replace a file's text so that a reader sees the old or the new one, never half."""
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+class RunWriter:
+    """Open run folder. Create one with `create` or `resume`."""
+
+    def __init__(self, folder: Path, record: dict[str, Any], before: Run | None = None) -> None:
+        self.folder = folder
+        self._record = record
+        self._before = before
+        self._offset = before.events[-1][0] if before is not None and before.events else 0.0
+        self._started = self._synced = time.monotonic()
+        self._file: IO[bytes] = (folder / EVENTS_FILE).open("ab")
+
+    @classmethod
+    def create(cls, folder: Path, recipe: Recipe) -> RunWriter:
+        """Start a run in a directory that is empty or not there yet.
+
+        Raises:
+            UsageError: The directory holds something, or cannot be written.
+        """
+        try:
+            occupied = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+        except OSError as error:
+            raise UsageError(f"Cannot look into {folder} ({error.strerror}): choose another place.") from None
+        if occupied:
+            raise UsageError(f"{folder} is not empty: choose another --out, or go on with that run with --resume.")
+        make_private(folder)
+        record: dict[str, Any] = {
+            "schema_version": SCHEMA_VERSION,
+            "status": "running",
+            "why": "",
+            "started": _now(),
+            "ended": None,
+        }
+        try:
+            replace_file(folder / RECIPE_FILE, recipe.toml())
+            writer = cls(folder, record)
+            writer._save_record()
+        except OSError as error:
+            raise UsageError(f"Cannot write to {folder} ({error.strerror}): choose another place.") from None
+        return writer
+
+    @classmethod
+    def resume(cls, folder: Path) -> RunWriter:
+        """Go on with a run, after cutting off a last line that was never finished.
+
+        Raises:
+            RunFolderError: The folder is not a whole run folder.
+        """
+        run = read_run(folder)
+        with (folder / EVENTS_FILE).open("r+b") as file:
+            file.truncate(run.good_bytes)
+        writer = cls(folder, {**run.record, "status": "running", "why": "", "ended": None}, run)
+        writer._save_record()
+        return writer
+
+    def write(self, event: Event) -> None:
+        """Append an event; progress is not kept.
+
+        Raises:
+            RunFolderError: A resumed run would mix two models or populations.
+        """
+        if isinstance(event, Progress):
+            return
+        if isinstance(event, RunStarted):
+            self._refuse_other(event.info)
+            self._record = {**self._record, **plain(event.info)}
+            self._save_record()
+        now = time.monotonic()
+        self._file.write((to_line(event, self._offset + now - self._started) + "\n").encode("utf-8"))
+        self._file.flush()
+        if now - self._synced >= SYNC_SECONDS or isinstance(event, RunEnded):
+            os.fsync(self._file.fileno())
+            self._synced = now
+
+    def _refuse_other(self, info: Mapping[str, Any]) -> None:
+        old = self._before.info if self._before is not None else {}
+        for section, key in SAME_WHEN_RESUMED:
+            was, now = old.get(section, {}).get(key), info[section][key]
+            if was is not None and was != now:
+                raise RunFolderError(
+                    f"The {section}'s {key} was {was[:12]}... and is {now[:12]}... now, so this run cannot go on: run "
+                    "its recipe into a new folder."
+                )
+
+    def finish(self, end: RunEnded) -> Run:
+        """Write the last event, the derived tables and the final record; gives the run as it now stands."""
+        self.write(end)
+        self._file.close()
+        run = read_run(self.folder)
+        columns = write_tables(run)
+        self._record.update(status=end.status, why=end.why, ended=_now(), tables=columns)
+        self._save_record()
+        return run
+
+    def discard(self) -> None:
+        """Remove the folder: a cancelled preview leaves none."""
+        self._file.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _save_record(self) -> None:
+        replace_file(self.folder / RECORD_FILE, json.dumps(self._record, indent=2, ensure_ascii=False) + "\n")
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,168 @@
+"""The tables of a run, derived from its events: parquet and safetensors.
+
+Knows columns and types; computes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from safetensors.numpy import save_file
+
+from engine.results import CurveResult
+from sessions.reader import Run
+
+CURVES: Final = pa.schema(
+    [
+        ("curve", pa.int64()),
+        ("base", pa.int64()),
+        ("step", pa.int64()),
+        ("kind", pa.string()),
+        ("distance", pa.float64()),
+        ("angle", pa.float64()),
+        ("read", pa.string()),
+        ("metric", pa.string()),
+        ("value", pa.float64()),
+    ]
+)
+SUMMARY: Final = pa.schema(
+    [
+        ("curve", pa.int64()),
+        ("base", pa.int64()),
+        ("base_kind", pa.string()),
+        ("kind", pa.string()),
+        ("label", pa.string()),
+        ("native_norm", pa.float64()),
+        ("native_angle", pa.float64()),
+        ("threshold", pa.float64()),
+        ("censored", pa.bool_()),
+        ("max_slope_step", pa.int64()),
+        ("plateau_length", pa.float64()),
+        ("fisher", pa.float64()),
+        ("final_kl", pa.float64()),
+    ]
+)
+BASES: Final = pa.schema(
+    [
+        ("base", pa.int64()),
+        ("kind", pa.string()),
+        ("label", pa.string()),
+        ("token_ids", pa.list_(pa.int32())),
+        ("position", pa.int64()),
+    ]
+)
+TOKENS: Final = pa.schema(
+    [
+        ("curve", pa.int64()),
+        ("step", pa.int64()),
+        ("rank", pa.int64()),
+        ("token_id", pa.int64()),
+        ("token", pa.string()),
+        ("prob", pa.float64()),
+    ]
+)
+
+
+def curve_table(run: Run) -> pa.Table:
+    """Every value of every curve, one a row."""
+    pieces = [_curve_rows(curve) for curve in run.curves]
+    return pa.concat_tables(pieces) if pieces else CURVES.empty_table()
+
+
+def _curve_rows(curve: CurveResult) -> pa.Table:
+    series = [(r, m, v) for r, by in curve.values.items() for m, v in by.items()]
+    n, k = len(curve.coordinate), len(series)
+    return pa.table(
+        {
+            "curve": np.full(n * k, curve.summary.curve),
+            "base": np.full(n * k, curve.summary.base),
+            "step": np.tile(np.arange(n), k),
+            "kind": pa.array([curve.summary.kind] * (n * k)),
+            "distance": np.tile(curve.distance, k),
+            "angle": np.tile(curve.angle, k),
+            "read": pa.array([read for read, _, _ in series for _ in range(n)]),
+            "metric": pa.array([metric for _, metric, _ in series for _ in range(n)]),
+            "value": np.concatenate([v for _, _, v in series]),
+        },
+        schema=CURVES,
+    )
+
+
+def summary_table(run: Run) -> pa.Table:
+    """One row per curve."""
+    return pa.Table.from_pylist([asdict(s) for s in run.summaries], schema=SUMMARY)
+
+
+def base_table(run: Run) -> pa.Table:
+    """One row per base."""
+    rows = [
+        {"base": b.base, "kind": b.kind, "label": b.label, "token_ids": list(b.token_ids), "position": b.position}
+        for b in run.bases
+    ]
+    return pa.Table.from_pylist(rows, schema=BASES)
+
+
+def token_table(run: Run) -> pa.Table | None:
+    """The most probable next tokens along each curve; None when the run keeps none."""
+
+    def pieces() -> Iterator[pa.Table]:
+        for curve in run.curves:
+            if curve.tokens is not None:
+                steps, ranks = curve.tokens.ids.shape
+                ids = curve.tokens.ids.ravel()
+                yield pa.table(
+                    {
+                        "curve": np.full(steps * ranks, curve.summary.curve),
+                        "step": np.repeat(np.arange(steps), ranks),
+                        "rank": np.tile(np.arange(ranks), steps),
+                        "token_id": ids.astype(np.int64),
+                        "token": pa.array([curve.tokens.strings[int(i)] for i in ids]),
+                        "prob": curve.tokens.probabilities.ravel(),
+                    },
+                    schema=TOKENS,
+                )
+
+    found = list(pieces())
+    return pa.concat_tables(found) if found else None
+
+
+def arrays(run: Run) -> dict[str, np.ndarray]:
+    """Base vectors and directions, rows as in the base and summary tables."""
+    width = len(run.bases[0].vector) if run.bases else 0
+    return {
+        "bases": np.stack([b.vector for b in run.bases]) if run.bases else np.zeros((0, width), np.float32),
+        "directions": np.stack([c.direction for c in run.curves]) if run.curves else np.zeros((0, width), np.float32),
+    }
+
+
+def write_tables(run: Run) -> dict[str, list[str]]:
+    """Write all tables of a run; gives the columns of those below `tables/`."""
+    _write(curve_table(run), run.folder / "curves.parquet")
+    _write(summary_table(run), run.folder / "summary.parquet")
+    _write(base_table(run), run.folder / "bases.parquet")
+    tokens = token_table(run)
+    if tokens is not None:
+        _write(tokens, run.folder / "tokens.parquet")
+    temporary = run.folder / "arrays.safetensors.tmp"
+    save_file(arrays(run), temporary)
+    os.replace(temporary, run.folder / "arrays.safetensors")
+    by_name: dict[str, list[dict[str, Any]]] = {}
+    for row in run.rows:
+        by_name.setdefault(row.table, []).append(dict(row.values))
+    for name, rows in by_name.items():
+        (run.folder / "tables").mkdir(exist_ok=True)
+        _write(pa.Table.from_pylist(rows), run.folder / "tables" / f"{name}.parquet")
+    return {name: list(rows[0]) for name, rows in by_name.items()}
+
+
+def _write(table: pa.Table, path: Path) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    pq.write_table(table, temporary)
+    os.replace(temporary, path)

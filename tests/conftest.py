@@ -1,0 +1,132 @@
+"""Shared fixtures: a private home, an offline Hub, the bundled model, a small random Llama, one whole run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from engine.quiet import quiet_libraries
+
+quiet_libraries()
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+PROMPT = "Once upon a time, there was a little girl who"
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Nothing of the developer's own configuration or sessions is seen or touched."""
+    folder = tmp_path / "home"
+    monkeypatch.setenv("DIRSCOPE_HOME", str(folder))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "empty-hub"))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def embedded():  # type: ignore[no-untyped-def]
+    """The bundled model, loaded once; read-only."""
+    from engine.models import load_model
+    from engine.recipe import ModelSection
+
+    return load_model(ModelSection(device="cpu"))
+
+
+@pytest.fixture(scope="session")
+def llama_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small Llama with random weights and the bundled tokenizer, as a local Hugging Face directory."""
+    import torch
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+    from engine.embedded import MODEL_DIR
+
+    folder = tmp_path_factory.mktemp("llama")
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        config = LlamaConfig(
+            vocab_size=4096,
+            hidden_size=64,
+            intermediate_size=128,
+            num_hidden_layers=4,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            max_position_embeddings=64,
+            bos_token_id=0,
+            eos_token_id=0,
+            initializer_range=0.15,  # strong enough that a perturbation moves the output by nats
+        )
+        LlamaForCausalLM(config).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(MODEL_DIR).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def llama(llama_dir: Path):  # type: ignore[no-untyped-def]
+    """The same, loaded."""
+    from engine.models import load_model
+    from engine.recipe import ModelSection
+
+    return load_model(ModelSection(name=str(llama_dir), device="cpu"))
+
+
+def command(
+    *words: str, cwd: Path, env: Mapping[str, str] | None = None, timeout: float = 300
+) -> subprocess.CompletedProcess[str]:
+    """Run the command as a user would, from another directory, in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "tui", *words],
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+RECIPE = f"""
+[site]
+prompt = "{PROMPT}"
+read = ["blocks.3.hook_resid_pre", "blocks.5.hook_resid_post"]
+
+[path]
+steps = 20
+
+[metrics]
+extra = ["js", "top1_flip"]
+
+[[directions]]
+kind = "random"
+count = 2
+
+[[directions]]
+kind = "real-other"
+count = 2
+
+[[directions]]
+kind = "isotropic"
+count = 2
+
+[[directions]]
+kind = "sae-feature"
+count = 1
+
+[[directions]]
+kind = "steering"
+plus = "She was very happy"
+minus = "She was very sad"
+"""
+
+
+@pytest.fixture(scope="session")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One whole batch run of the bundled model, made by the command; read-only."""
+    place = tmp_path_factory.mktemp("run")
+    (place / "recipe.toml").write_text(RECIPE)
+    done = command("--batch", "recipe.toml", "--out", "out", cwd=place, env={"DIRSCOPE_HOME": str(place / "home")})
+    assert done.returncode == 0, done.stderr
+    return place / "out"

@@ -1,0 +1,44 @@
+"""Scalars of curves whose answers are known by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from engine.curves import max_slope_step, plateau_length, threshold
+
+A = np.arange(6.0)
+
+
+def test_threshold_is_linear_in_kl_between_steps() -> None:
+    kl = np.array([0, 0.1, 0.3, 0.7, 2, 3])
+    assert threshold(A, kl, 0.5) == pytest.approx(2.5)
+    assert threshold(2 * A, kl, 0.3) == pytest.approx(4.0)
+
+
+def test_threshold_takes_the_first_crossing() -> None:
+    assert threshold(A, np.array([0, 1, 0, 1, 0, 1.0]), 0.5) == pytest.approx(0.5)
+
+
+def test_a_curve_below_the_level_has_none() -> None:
+    assert threshold(A, np.full(6, 0.49), 0.5) is None
+
+
+def test_max_slope_is_the_smallest_of_equal_steps() -> None:
+    assert max_slope_step(np.array([0, 1, 3, 5, 5.5, 5.5])) == 2
+
+
+def test_plateau_ends_where_l2_leaves_the_line() -> None:
+    distance = np.linspace(0, 10, 101)
+    l2 = np.where(distance <= 4, 0.5 * distance, 0.5 * distance + 2 * (distance - 4))
+    # Exceeds 1.1 x 0.5 d where 2 (d - 4) > 0.05 d, that is d > 4.1026: the next point of the grid is 4.2.
+    assert plateau_length(distance, l2, typical_distance=10) == pytest.approx(4.2)
+
+
+def test_a_line_never_ends() -> None:
+    distance = np.linspace(0, 10, 11)
+    assert plateau_length(distance, 3 * distance, typical_distance=20) is None
+
+
+def test_no_plateau_length_without_steps_near_the_base() -> None:
+    assert plateau_length(A, A**2, typical_distance=5) is None

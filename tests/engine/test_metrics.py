@@ -1,0 +1,91 @@
+"""Closed forms and float64 references for the metrics."""
+
+from __future__ import annotations
+
+import math
+from decimal import Decimal, getcontext
+
+import pytest
+import torch
+
+from engine import metrics
+
+
+def decimal_kl(base: list[float], other: list[float]) -> float:
+    """KL with 60 digits."""
+    getcontext().prec = 60
+
+    def log_softmax(values: list[float]) -> list[Decimal]:
+        exact = [Decimal(v) for v in values]
+        total = sum((v.exp() for v in exact), Decimal(0)).ln()
+        return [v - total for v in exact]
+
+    p, q = log_softmax(base), log_softmax(other)
+    return float(sum((a.exp() * (a - b) for a, b in zip(p, q, strict=True)), Decimal(0)))
+
+
+@pytest.mark.parametrize("size", [1e-5, 1e-3, 1e-1, 1.0, 30.0])
+def test_kl_keeps_its_digits_from_tiny_to_large(size: float) -> None:
+    rng = torch.Generator().manual_seed(5)
+    base = torch.randn(50, generator=rng, dtype=torch.float64) * 3
+    other = base + size * torch.randn(50, generator=rng, dtype=torch.float64)
+    expected = decimal_kl(base.tolist(), other.tolist())
+    assert float(metrics.kl(base, other[None])) == pytest.approx(expected, rel=1e-9)
+
+
+def test_kl_is_never_negative_and_zero_on_itself() -> None:
+    base = torch.randn(4096, generator=torch.Generator().manual_seed(1))
+    near = base + 1e-7 * torch.randn(200, 4096, generator=torch.Generator().manual_seed(2))
+    assert float(metrics.kl(base, near).min()) >= 0
+    assert float(metrics.kl(base, base[None])) == 0
+
+
+def test_kl_does_not_overflow_when_a_token_is_ruled_out() -> None:
+    base = torch.tensor([0.0, 0.0, -2000.0])
+    other = torch.tensor([[0.0, -2000.0, 0.0]])
+    # p = (1/2, 1/2, 0) and q = (1/2, 0, 1/2): half of ln(1/2 / 1/2) plus half of (ln 1/2 + 2000 + ln 2).
+    assert float(metrics.kl(base, other)) == pytest.approx(1000)
+
+
+def test_kl_ignores_a_constant_on_all_logits() -> None:
+    base, other = torch.randn(30), torch.randn(2, 30)
+    assert torch.allclose(metrics.kl(base, other), metrics.kl(base + 5, other - 7), atol=1e-5)
+
+
+def test_js_of_disjoint_distributions_is_ln_2() -> None:
+    base, other = torch.tensor([0.0, -1e4]), torch.tensor([[-1e4, 0.0]])
+    assert float(metrics.js(base, other)) == pytest.approx(math.log(2))
+
+
+def test_fisher_form_of_a_linear_softmax_is_the_closed_form() -> None:
+    """For logits W x the Fisher matrix is W' (diag p - p p') W."""
+    rng = torch.Generator().manual_seed(0)
+    w = torch.randn(20, 6, generator=rng, dtype=torch.float64)
+    x = torch.randn(6, generator=rng, dtype=torch.float64)
+    u = torch.randn(3, 6, generator=rng, dtype=torch.float64)
+    p = (w @ x).softmax(0)
+    fisher = w.T @ (torch.diag(p) - torch.outer(p, p)) @ w
+    expected = torch.einsum("ni,ij,nj->n", u, fisher, u)
+    assert torch.allclose(metrics.fisher_form(w @ x, u @ w.T), expected, rtol=1e-12)
+
+
+def test_l2_cosine_and_flips_of_known_vectors() -> None:
+    base = torch.tensor([3.0, 4.0])
+    rows = torch.tensor([[3.0, 4.0], [4.0, -3.0], [-6.0, -8.0]])
+    assert metrics.l2(base, rows).tolist() == pytest.approx([0, math.sqrt(50), 15])
+    assert metrics.cosine(base, rows).tolist() == pytest.approx([1, 0, -1])
+    assert metrics.top1_flip(base, rows).tolist() == [0, 1, 1]
+
+
+def test_blocks_of_rows_do_not_change_the_result() -> None:
+    base, rows = torch.randn(10), torch.randn(metrics.ROWS_PER_BLOCK * 2 + 3, 10)
+    whole = metrics.kl(base, rows)
+    assert torch.equal(whole, torch.cat([metrics.kl(base, r[None]) for r in rows]))
+
+
+def test_top_tokens_are_sorted_softmax_probabilities() -> None:
+    logits = torch.tensor([[0.0, 2.0, 1.0]])
+    ids, probabilities = metrics.top_tokens(logits, 2)
+    assert ids.tolist() == [[1, 2]]
+    total = math.exp(2) + math.exp(1) + 1
+    assert probabilities[0].tolist() == pytest.approx([math.exp(2) / total, math.exp(1) / total])

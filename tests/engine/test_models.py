@@ -1,0 +1,201 @@
+"""Loading: what is found, what is refused and how it is said."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from engine.dictionaries.sae import load_sae
+from engine.embedded import HERE, MODEL_DIR, SAES_DIR, TRAINING_LOG
+from engine.errors import LoadError, PromptError, SaeError
+from engine.hooks import parse_hook
+from engine.laboratory import resolve_site
+from engine.models import Model, load_model
+from engine.recipe import ModelSection, SaeSection, parse_recipe
+
+
+def test_weights_hash_is_that_of_the_file(embedded: Model) -> None:
+    assert embedded.weights_sha256 == hashlib.sha256((MODEL_DIR / "model.safetensors").read_bytes()).hexdigest()
+
+
+def test_checkpoints_stored_in_bfloat16_are_run_in_float32(embedded: Model) -> None:
+    from safetensors import safe_open
+
+    with safe_open(MODEL_DIR / "model.safetensors", "pt") as file:
+        assert file.get_tensor(next(iter(file.keys()))).dtype == torch.bfloat16
+    assert {p.dtype for p in embedded.network.parameters()} == {torch.float32}
+
+
+def test_bos_is_put_once_and_never_doubled(embedded: Model) -> None:
+    ids = embedded.encode("One day", "auto")
+    assert ids[0] == embedded.bos
+    assert ids.count(embedded.bos) == 1
+    assert embedded.encode("<|endoftext|>One day", "auto") == ids
+    assert embedded.encode("One day", False) == ids[1:]
+
+
+def test_prompts_that_do_not_fit_are_refused(embedded: Model) -> None:
+    with pytest.raises(PromptError, match="context of 128"):
+        embedded.encode("word " * 200, "auto")
+    with pytest.raises(PromptError, match="empty"):
+        embedded.encode("", "auto")
+
+
+@pytest.mark.parametrize(("position", "resolved"), [(-1, 3), (0, 0), (2, 2), (-4, 0)])
+def test_positions_count_from_either_end(embedded: Model, position: int, resolved: int) -> None:
+    recipe = parse_recipe({"site": {"prompt": "One day a", "position": position}})
+    assert resolve_site(recipe, embedded).position == resolved
+
+
+@pytest.mark.parametrize(
+    ("site", "words"),
+    [
+        ({"position": 4}, "4 tokens, use -4 to 3"),
+        ({"position": -5}, "use -4 to 3"),
+        ({"position": 2, "read_position": 1}, "comes before the write position"),
+        ({"write": "blocks.1.hook_resid_pree"}, "did you mean 'blocks.1.hook_resid_pre'"),
+        ({"write": "blocks.6.hook_resid_pre"}, "6 layers: use 0 to 5"),
+        ({"write": "blocks.3.hook_resid_pre", "read": ["blocks.1.hook_resid_post"]}, "comes before the write hook"),
+    ],
+)
+def test_sites_that_do_not_exist_are_refused(embedded: Model, site: dict, words: str) -> None:
+    with pytest.raises(Exception, match=words.replace(".", r"\.")) as caught:
+        resolve_site(parse_recipe({"site": {"prompt": "One day a", **site}}), embedded)
+    assert getattr(caught.value, "exit_code", None) == 2
+
+
+def test_hub_ids_fail_offline_with_one_sentence() -> None:
+    with pytest.raises(LoadError) as caught:
+        load_model(ModelSection(name="gpt2"))
+    assert "not in the Hugging Face cache and the Hub cannot be reached" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_hub_ids_work_from_a_filled_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cache layout of huggingface_hub, filled by hand with the bundled model's files."""
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    repository = tmp_path / "hub" / "models--someone--little"
+    snapshot = repository / "snapshots" / commit
+    snapshot.mkdir(parents=True)
+    for file in MODEL_DIR.iterdir():
+        shutil.copy(file, snapshot / file.name)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    import huggingface_hub.constants
+
+    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
+        monkeypatch.setattr(huggingface_hub.constants, name, str(tmp_path / "hub"), raising=False)
+    import transformers.utils.hub
+
+    for name in ("TRANSFORMERS_CACHE", "HF_HUB_CACHE"):
+        if hasattr(transformers.utils.hub, name):
+            monkeypatch.setattr(transformers.utils.hub, name, str(tmp_path / "hub"))
+    model = load_model(ModelSection(name="someone/little", device="cpu"))
+    assert model.revision == commit
+    assert model.n_layers == 6
+
+
+@pytest.mark.parametrize(("name", "words"), [("/no/such/dir", "no directory"), ("./x", "no directory")])
+def test_directories_that_are_no_models_are_refused(name: str, words: str) -> None:
+    with pytest.raises(LoadError, match=words):
+        load_model(ModelSection(name=name))
+
+
+def test_a_directory_without_a_config_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(LoadError, match=r"no config\.json"):
+        load_model(ModelSection(name=str(tmp_path)))
+
+
+def test_damaged_weights_are_refused(tmp_path: Path) -> None:
+    shutil.copytree(MODEL_DIR, tmp_path / "m")
+    (tmp_path / "m" / "model.safetensors").write_bytes(b"not weights")
+    with pytest.raises(LoadError, match="Cannot load a model from"):
+        load_model(ModelSection(name=str(tmp_path / "m")))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="asks for a device that is not here")
+def test_devices_that_are_not_here_are_refused() -> None:
+    with pytest.raises(LoadError, match="Use cpu"):
+        load_model(ModelSection(device="cuda:3"))
+
+
+def test_reinitialised_weights_are_seeded_and_untrained(embedded: Model) -> None:
+    section = ModelSection(weights="reinitialised", device="cpu")
+    one, again, other = load_model(section, seed=1), load_model(section, seed=1), load_model(section, seed=2)
+    assert one.weights_sha256 == again.weights_sha256 != other.weights_sha256
+    text = embedded.tensor(
+        [embedded.encode("Once upon a time, there was a little girl who had a big red ball.", "auto")]
+    )
+    losses = [float(m.network(input_ids=text, labels=text).loss) for m in (embedded, one)]
+    # Training must have taught it something: an untrained model sits at ln(vocabulary).
+    assert losses[1] == pytest.approx(math.log(embedded.d_vocab), rel=0.1)
+    assert losses[0] < 0.6 * losses[1]
+
+
+def test_bundled_files_are_small_and_their_log_shows_learning() -> None:
+    total = sum(f.stat().st_size for f in HERE.rglob("*") if f.is_file() and f.suffix != ".pyc")
+    assert total < 16_000_000
+    events = [json.loads(line) for line in TRAINING_LOG.read_text().splitlines()]
+    held_out = [e["held_out_loss"] for e in events if "held_out_loss" in e]
+    assert held_out[-1] < held_out[0]
+    assert any(e["event"] == "sae" and 0 < e["unexplained_variance"] < 0.5 for e in events)
+
+
+def test_bundled_sae_reconstructs_real_activations_better_than_the_mean(embedded: Model) -> None:
+    from engine.laboratory import Laboratory
+    from engine.workshop import Workshop
+
+    lab = Laboratory(
+        embedded, parse_recipe({"site": {"prompt": "One day a cat sat"}, "population": {"n": 200}}), Workshop()
+    )
+    x = lab.population.vectors
+    sae = lab.features
+    error = ((x - sae.reconstruct(x)) ** 2).sum()
+    assert sae.fraction_unexplained(x) == pytest.approx(
+        error / ((x - x.astype(np.float64).mean(0)) ** 2).sum(), rel=1e-5
+    )
+    assert sae.fraction_unexplained(x) < 0.5
+
+
+def report(text: str) -> None:
+    """Progress is not looked at here."""
+
+
+def test_an_sae_of_another_hook_is_refused(embedded: Model) -> None:
+    with pytest.raises(SaeError, match=r"no bundled SAE for blocks\.3\.hook_resid_pre"):
+        load_sae(SaeSection(), embedded, parse_hook("blocks.3.hook_resid_pre", 6), report)
+    folder = str(SAES_DIR / "blocks.1.hook_resid_pre")
+    with pytest.raises(SaeError, match=r"trained on blocks\.1\.hook_resid_pre, but the write hook is"):
+        load_sae(SaeSection(release=folder), embedded, parse_hook("blocks.3.hook_resid_pre", 6), report)
+
+
+def test_an_sae_of_another_width_is_refused(llama: Model) -> None:
+    folder = str(SAES_DIR / "blocks.1.hook_resid_pre")
+    with pytest.raises(SaeError, match="width 192"):
+        load_sae(SaeSection(release=folder), llama, parse_hook("blocks.1.hook_resid_pre", 4), report)
+    with pytest.raises(SaeError, match="belongs to the embedded model"):
+        load_sae(SaeSection(), llama, parse_hook("blocks.1.hook_resid_pre", 4), report)
+
+
+def test_hub_saes_fail_offline_with_one_sentence(embedded: Model) -> None:
+    with pytest.raises(SaeError) as caught:
+        load_sae(
+            SaeSection(release="gpt2-small-res-jb", sae_id="blocks.1.hook_resid_pre"),
+            embedded,
+            parse_hook("blocks.1.hook_resid_pre", 6),
+            report,
+        )
+    assert "Hub cannot be reached" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_same_boundary_under_its_other_name_has_the_same_sae(embedded: Model) -> None:
+    sae = load_sae(SaeSection(), embedded, parse_hook("blocks.0.hook_resid_post", 6), report)
+    assert sae.n_features == sae.module.W_dec.shape[0]

@@ -1,0 +1,91 @@
+"""The population: windows, what is dropped, and the typical distance."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from engine.errors import RecipeError
+from engine.laboratory import Laboratory
+from engine.models import Model
+from engine.recipe import parse_recipe
+from engine.statistics import Window, cut_windows, population_index, summarise
+from engine.workshop import Workshop
+
+TEXTS = [np.arange(start, start + 40, dtype=np.int32) for start in range(100, 1100, 100)]
+
+
+def test_windows_are_different_and_cut_inside_one_text() -> None:
+    windows = cut_windows(TEXTS, Window(n_tokens=6, bos=7, index=5), n=200, seed=0)
+    assert windows.shape == (200, 6)
+    assert (windows[:, 0] == 7).all()
+    assert (np.diff(windows[:, 1:], axis=1) == 1).all()
+    assert len({tuple(w) for w in windows}) == 200
+
+
+def test_windows_start_anywhere_in_a_text() -> None:
+    starts = cut_windows(TEXTS, Window(5, None, 4), n=300, seed=0)[:, 0] % 100
+    # 36 possible offsets, uniformly: the mean of 300 draws without replacement lies near 17.5.
+    assert abs(starts.mean() - 17.5) < 3
+    assert len(np.unique(starts)) > 30
+
+
+def test_duplicates_up_to_the_read_index_are_dropped() -> None:
+    texts = [np.array([first, 2, last, last], np.int32) for first in (1, 5, 7) for last in (3, 9)]
+    windows = cut_windows(texts, Window(4, None, 1), n=10, seed=0)
+    assert sorted(tuple(w[:2]) for w in windows) == [(1, 2), (5, 2), (7, 2)]
+
+
+def test_asking_for_more_windows_keeps_the_earlier_ones() -> None:
+    shape = Window(5, None, 4)
+    assert np.array_equal(cut_windows(TEXTS, shape, 20, 0), cut_windows(TEXTS, shape, 50, 0)[:20])
+
+
+def test_too_few_windows_are_refused() -> None:
+    with pytest.raises(RecipeError, match="too short"):
+        cut_windows(TEXTS, Window(41, None, 40), n=10, seed=0)
+
+
+def test_typical_distance_is_the_median_over_pairs() -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((400, 300)).astype(np.float32)
+    population = summarise(vectors, np.zeros((400, 2), np.int32), 1, seed=0)
+    # Distances of standard normal vectors concentrate at sqrt(2 d).
+    assert population.typical_distance == pytest.approx(np.sqrt(600), rel=0.01)
+
+
+def test_a_small_population_is_warned_about() -> None:
+    vectors = np.random.default_rng(0).standard_normal((50, 30)).astype(np.float32)
+    assert "2 x d_model = 60" in summarise(vectors, np.zeros((50, 2), np.int32), 1, seed=0).warnings[0]
+
+
+def test_bos_position_reads_its_population_next_door() -> None:
+    assert population_index(0, bos=True)[0] == 1
+    assert population_index(0, bos=False)[0] == 0
+    assert population_index(0, bos=False)[1] is not None
+    assert population_index(5, bos=True) == (5, None)
+
+
+def test_population_vectors_are_activations_of_their_windows(embedded: Model) -> None:
+    recipe = parse_recipe({"site": {"prompt": "One day a cat sat", "position": 3}, "population": {"n": 40}})
+    lab = Laboratory(embedded, recipe, Workshop())
+    for row in (0, 17, 39):
+        ids = embedded.tensor([lab.population.token_ids[row].tolist()])
+        state = embedded.network.transformer(input_ids=ids, output_hidden_states=True).hidden_states[1][0, 3]
+        assert np.abs(lab.population.vectors[row] - (state - state.mean()).numpy()).max() < 1e-5
+
+
+def test_the_bases_own_tokens_are_dropped(embedded: Model) -> None:
+    workshop = Workshop()
+    first = Laboratory(
+        embedded, parse_recipe({"site": {"prompt": "One day a cat sat"}, "population": {"n": 30}}), workshop
+    )
+    member = first.population.token_ids[4]
+    text = embedded.tokenizer.decode(member[1:])
+    if embedded.encode(text, "auto") != member.tolist():
+        pytest.fail("a window that does not survive decoding makes this test say nothing: pick another row")
+    own = Laboratory(embedded, parse_recipe({"site": {"prompt": text}, "population": {"n": 30}}), workshop)
+    assert not (own.population.token_ids == member).all(axis=1).any()
+    assert len(own.population.vectors) == 30
+    others = {tuple(t) for t in first.population.token_ids} - {tuple(member)}
+    assert others <= {tuple(t) for t in own.population.token_ids}

@@ -1,0 +1,169 @@
+"""The worker process: streaming, newest wins, cancelling, and dying well."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from engine.client import Worker
+from engine.errors import OutOfMemoryError
+from engine.protocol import CancelRequest, Failed, FeatureList, FeaturesRequest, Reply, RunRequest
+from engine.recipe import parse_recipe
+from engine.results import CurveResult, RunEnded, RunStarted
+from engine.worker import WorkerOptions
+
+RECIPE = parse_recipe({"site": {"prompt": "One day a cat"}, "population": {"n": 50}, "path": {"steps": 10}})
+LONG = parse_recipe(
+    {
+        "site": {"prompt": "One day a dog"},
+        "population": {"n": 50},
+        "directions": [{"kind": "isotropic", "count": 5000}],
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
+    worker = Worker(WorkerOptions(log=tmp_path_factory.mktemp("log") / "worker.log"))
+    worker.start()
+    yield worker
+    worker.stop()
+
+
+def replies(worker: Worker, request_id: int, seconds: float = 120) -> Iterator[Reply]:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        reply = worker.recv(0.5)
+        if reply is not None and reply.id == request_id:
+            yield reply
+            if isinstance(reply.body, RunEnded | Failed | FeatureList):
+                return
+    raise AssertionError("the worker did not finish in time")
+
+
+def test_a_run_streams_its_record_then_curves_then_its_end(worker: Worker) -> None:
+    worker.send(RunRequest(1, RECIPE))
+    bodies = [r.body for r in replies(worker, 1)]
+    kinds = [type(b) for b in bodies]
+    assert kinds.index(RunStarted) < kinds.index(CurveResult)
+    assert sum(k is CurveResult for k in kinds) == 24
+    assert bodies[-1] == RunEnded("done")
+
+
+def test_a_newer_run_ends_the_one_before(worker: Worker) -> None:
+    worker.send(RunRequest(2, LONG))
+    for reply in replies(worker, 2):
+        if isinstance(reply.body, CurveResult):
+            worker.send(RunRequest(3, RECIPE))
+            break
+    ended = [r.body for r in replies(worker, 2)][-1]
+    assert isinstance(ended, RunEnded)
+    assert ended.status == "stopped"
+    assert [r.body for r in replies(worker, 3)][-1] == RunEnded("done")
+
+
+def test_a_cancelled_run_stops_between_chunks(worker: Worker) -> None:
+    worker.send(RunRequest(4, LONG))
+    curves = 0
+    for reply in replies(worker, 4):
+        curves += isinstance(reply.body, CurveResult)
+        if curves == 1:
+            worker.send(CancelRequest(4))
+    assert 1 <= curves < 2000
+    worker.send(RunRequest(5, RECIPE))
+    assert [r.body for r in replies(worker, 5)][-1] == RunEnded("done")
+
+
+def test_errors_come_back_typed_and_the_worker_goes_on(worker: Worker) -> None:
+    bad = parse_recipe({"site": {"prompt": "One day", "position": 40}})
+    worker.send(RunRequest(6, bad))
+    failure = [r.body for r in replies(worker, 6)][-1]
+    assert isinstance(failure, Failed)
+    assert failure.error == "PromptError"
+    worker.send(RunRequest(7, RECIPE))
+    assert [r.body for r in replies(worker, 7)][-1] == RunEnded("done")
+
+
+def test_features_are_listed_with_their_share(worker: Worker) -> None:
+    worker.send(FeaturesRequest(8, RECIPE))
+    listed = [r.body for r in replies(worker, 8)][-1]
+    assert isinstance(listed, FeatureList)
+    activations = [row.activation for row in listed.rows]
+    assert activations == sorted(activations, reverse=True)
+    assert sum(row.share_of_l1 for row in listed.rows) == pytest.approx(1, abs=1e-6)
+
+
+def test_a_hook_without_an_sae_says_so(worker: Worker) -> None:
+    elsewhere = parse_recipe({"site": {"prompt": "One day", "write": "blocks.3.hook_resid_pre"}})
+    worker.send(FeaturesRequest(9, elsewhere))
+    listed = [r.body for r in replies(worker, 9)][-1]
+    assert isinstance(listed, FeatureList)
+    assert "no bundled SAE" in listed.problem
+
+
+def read_until_dead(worker: Worker) -> None:
+    for _ in range(100):
+        worker.recv(0.1)
+
+
+def test_a_killed_worker_is_reported(tmp_path: Path) -> None:
+    worker = Worker(WorkerOptions(log=tmp_path / "log"))
+    worker.start()
+    worker.send(RunRequest(1, LONG))
+    assert worker._process is not None
+    os.kill(worker._process.pid or 0, signal.SIGKILL)
+    with pytest.raises(OutOfMemoryError, match="killed"):
+        read_until_dead(worker)
+    worker.stop()
+
+
+PARENT = """
+import sys
+from engine.client import Worker
+from engine.protocol import RunRequest
+from engine.recipe import parse_recipe
+from engine.worker import WorkerOptions
+from pathlib import Path
+if __name__ == "__main__":
+    worker = Worker(WorkerOptions(log=Path(sys.argv[1])))
+    worker.start()
+    recipe = {"site": {"prompt": "One"}, "population": {"n": 50}, "directions": [{"kind": "isotropic", "count": 9999}]}
+    worker.send(RunRequest(1, parse_recipe(recipe)))
+    while not (reply := worker.recv(1)) or type(reply.body).__name__ != "CurveResult":
+        pass
+    print(worker._process.pid, flush=True)
+    while True:
+        worker.recv(1)
+"""
+
+
+def test_the_worker_dies_with_its_parent(tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT)
+    with subprocess.Popen(
+        [sys.executable, str(script), str(tmp_path / "log")], stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        parent.kill()
+    for _ in range(100):
+        if not _running(pid):
+            break
+        time.sleep(0.1)
+    assert not _running(pid)
+
+
+def _running(pid: int) -> bool:
+    """Whether a process runs; one that has ended and only waits to be collected does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except OSError:
+        return False
+    return state != "Z"

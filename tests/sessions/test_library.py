@@ -1,0 +1,79 @@
+"""The sessions directory: listing, showing, removing, and names that do not exist."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from engine.errors import RunFolderError, UsageError
+from engine.recipe import parse_recipe
+from engine.results import RunEnded, RunStarted
+from sessions.library import Session, entries, find, remove, run_folders
+from tests.conftest import command
+from tests.sessions.test_store import INFO, base, curve
+
+RECIPE = parse_recipe({"site": {"prompt": "One day"}})
+
+
+def session_with_runs(parent: Path, runs: int) -> Path:
+    session = Session.new(parent, "embedded")
+    for _ in range(runs):
+        writer = session.new_run(RECIPE)
+        for event in (RunStarted({**INFO, "site": {"prompt": "One day"}}), base(), curve()):
+            writer.write(event)
+        writer.finish(RunEnded("done"))
+    return session.folder
+
+
+def test_a_session_numbers_its_runs(tmp_path: Path) -> None:
+    folder = session_with_runs(tmp_path, 2)
+    assert [p.name for p in run_folders(folder)] == ["0001", "0002"]
+    more = Session(folder, "embedded").new_run(RECIPE)
+    assert more.folder.name == "0003"
+    more.discard()
+    assert len(run_folders(folder)) == 2
+
+
+def test_a_session_without_runs_is_not_on_disk(tmp_path: Path) -> None:
+    assert not Session.new(tmp_path, "embedded").folder.exists()
+
+
+def test_damaged_sessions_are_listed_as_such(tmp_path: Path) -> None:
+    folder = session_with_runs(tmp_path, 1)
+    (folder / "runs" / "0001" / "run.json").unlink()
+    (tmp_path / "notes.txt").write_text("not a session")
+    listed = entries(tmp_path)
+    assert [(e.name, e.status) for e in listed] == [(folder.name, "damaged")]
+
+
+def test_find_takes_paths_and_names(tmp_path: Path) -> None:
+    folder = session_with_runs(tmp_path, 1)
+    assert find(folder.name, tmp_path) == folder
+    assert find(str(folder), tmp_path / "elsewhere") == folder
+    with pytest.raises(UsageError, match="did you mean"):
+        find(folder.name[:-1], tmp_path)
+
+
+def test_only_runs_and_sessions_are_removed(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(RunFolderError, match="left alone"):
+        remove(tmp_path / "photos")
+    assert (tmp_path / "photos").exists()
+
+
+def test_the_command_lists_shows_and_removes(home: Path, tmp_path: Path) -> None:
+    folder = session_with_runs(home / "sessions", 2)
+    listed = command("sessions", "list", cwd=tmp_path)
+    assert folder.name in listed.stdout
+    assert "2 runs" in listed.stdout
+    shown = command("sessions", "show", folder.name, cwd=tmp_path)
+    assert "0002: done, 1 curves" in shown.stdout
+    assert command("sessions", "rm", "../home", cwd=tmp_path).returncode == 2
+    assert command("sessions", "rm", folder.name, cwd=tmp_path).returncode == 0
+    assert not folder.exists()
+
+
+def test_paths_are_below_the_home_that_is_set(home: Path, tmp_path: Path) -> None:
+    shown = command("paths", cwd=tmp_path)
+    assert str(home / "sessions") in shown.stdout

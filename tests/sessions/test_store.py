@@ -1,0 +1,209 @@
+"""Run folders: round trips, crashes, truncation, and everything derivable from the events."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from safetensors.numpy import load_file
+
+from engine.errors import RunFolderError, UsageError
+from engine.recipe import parse_recipe
+from engine.results import BaseResult, CurveResult, Note, RowResult, RunEnded, RunStarted, Summary, TokenTable
+from sessions.reader import read_run
+from sessions.schema import from_line, to_line
+from sessions.store import RunWriter
+from sessions.tables import write_tables
+
+RECIPE = parse_recipe({"site": {"prompt": "One day"}})
+INFO = {"n_curves": 2, "model": {"weights_sha256": "a" * 64}, "population": {"hash": "b" * 32}, "odd": float("nan")}
+
+
+def base(number: int = 0) -> BaseResult:
+    return BaseResult(number, "prompt", "prompt", np.float32([1.1, -2.2, 3.3]), (0, 5, 6), 2)
+
+
+def curve(number: int = 0) -> CurveResult:
+    k = np.arange(4.0)
+    summary = Summary(number, 0, "prompt", "random", f"random {number}", 1.5, 30.25, None, True, 2, None, 0.1, 0.4)
+    values = {"logits": {"kl": k / 3, "kl_quadratic": k**2}, "blocks.5.hook_resid_post": {"l2": k, "cosine": 1 - k / 7}}
+    values["logits"]["kl"][3] = np.nan
+    tokens = TokenTable(np.int32([[3, 9]] * 4), np.array([[0.7, 0.1]] * 4), {3: " a", 9: "\n"})
+    return CurveResult(summary, np.float32([0.1, 0.2, 0.3]), {"row": 4}, k, k, k * 2, values, tokens)
+
+
+def test_events_read_back_bit_for_bit() -> None:
+    seconds, event = from_line(to_line(curve(), 1.25)) or (0, None)
+    assert seconds == 1.25
+    assert isinstance(event, CurveResult)
+    original = curve()
+    assert event.summary == original.summary
+    assert np.array_equal(event.direction, original.direction)
+    for read, metrics in original.values.items():
+        for metric, series in metrics.items():
+            assert np.array_equal(event.values[read][metric], series, equal_nan=True)
+    assert event.tokens is not None
+    assert np.array_equal(event.tokens.ids, original.tokens.ids)  # type: ignore[union-attr]
+    assert event.tokens.strings == {3: " a", 9: "\n"}
+
+
+def test_lines_are_json_with_null_for_nan() -> None:
+    line = json.loads(to_line(curve(), 0.0))
+    assert (line["v"], line["type"], line["curve"]) == (1, "curve", 0)
+    assert line["values"]["logits"]["kl"][3] is None
+    assert "NaN" not in to_line(RunStarted(INFO), 0.0)
+
+
+@pytest.mark.parametrize(
+    "event", [RunStarted({"n_curves": 1}), Note("hm", "warning"), RowResult("t", {"x": 1}), RunEnded("stopped", "why")]
+)
+def test_other_events_read_back(event: object) -> None:
+    assert from_line(to_line(event, 0.5)) == (0.5, event)  # type: ignore[arg-type]
+
+
+def test_unknown_events_are_skipped_and_newer_schemas_refused() -> None:
+    assert from_line('{"v":1,"t":0,"type":"hologram"}') is None
+    with pytest.raises(RunFolderError, match="upgrade dirscope"):
+        from_line('{"v":99,"t":0,"type":"curve"}')
+
+
+def test_recipe_and_record_are_there_before_anything_is_computed(tmp_path: Path) -> None:
+    RunWriter.create(tmp_path / "run", RECIPE)
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (record["schema_version"], record["status"]) == (1, "running")
+    assert read_run(tmp_path / "run").recipe == RECIPE
+
+
+def finished(folder: Path) -> Path:
+    writer = RunWriter.create(folder, RECIPE)
+    for event in (RunStarted(INFO), base(), curve(0), curve(1), RowResult("grid", {"x": 1.0, "y": 2})):
+        writer.write(event)
+    writer.finish(RunEnded("done"))
+    return folder
+
+
+def test_a_finished_run_has_every_file_of_the_contract(tmp_path: Path) -> None:
+    folder = finished(tmp_path / "run")
+    record = json.loads((folder / "run.json").read_text())
+    assert (record["status"], record["tables"]) == ("done", {"grid": ["x", "y"]})
+    curves = pq.read_table(folder / "curves.parquet")
+    assert curves.column_names == ["curve", "base", "step", "kind", "distance", "angle", "read", "metric", "value"]
+    assert len(curves) == 2 * 4 * 4
+    assert str(curves.schema.field("value").type) == "double"
+    arrays = load_file(folder / "arrays.safetensors")
+    assert arrays["bases"].shape == (1, 3)
+    assert arrays["directions"].dtype == np.float32
+    assert np.array_equal(arrays["directions"][1], curve(1).direction)
+    assert pq.read_table(folder / "bases.parquet")["token_ids"].to_pylist() == [[0, 5, 6]]
+    assert pq.read_table(folder / "tokens.parquet")["token"].to_pylist()[:2] == [" a", "\n"]
+    assert pq.read_table(folder / "tables" / "grid.parquet").to_pylist() == [{"x": 1.0, "y": 2}]
+    assert pq.read_table(folder / "summary.parquet")["threshold"].to_pylist() == [None, None]
+
+
+def test_everything_else_is_derived_from_the_events(tmp_path: Path) -> None:
+    folder = finished(tmp_path / "run")
+    before = {f.name: f.read_bytes() for f in folder.glob("*.parquet")}
+    for name in before:
+        (folder / name).unlink()
+    write_tables(read_run(folder))
+    assert {f.name: f.read_bytes() for f in folder.glob("*.parquet")} == before
+
+
+@pytest.mark.parametrize("cut", [1, 20, 300])
+def test_a_cut_last_line_costs_only_itself(tmp_path: Path, cut: int) -> None:
+    writer = RunWriter.create(tmp_path / "run", RECIPE)
+    for event in (RunStarted(INFO), base(), curve(0), curve(1)):
+        writer.write(event)
+    file = tmp_path / "run" / "events.jsonl"
+    file.write_bytes(file.read_bytes()[:-cut])
+    run = read_run(tmp_path / "run")
+    assert [c.summary.curve for c in run.curves] == [0]
+    assert run.status == "running"
+    again = RunWriter.resume(tmp_path / "run")
+    again.write(curve(1))
+    assert [c.summary.curve for c in again.finish(RunEnded("done")).curves] == [0, 1]
+
+
+def test_a_line_damaged_in_the_middle_is_named(tmp_path: Path) -> None:
+    folder = finished(tmp_path / "run")
+    lines = (folder / "events.jsonl").read_text().splitlines()
+    lines[2] = lines[2][:50]
+    (folder / "events.jsonl").write_text("\n".join(lines) + "\n")
+    with pytest.raises(RunFolderError, match="Line 3"):
+        read_run(folder)
+
+
+@pytest.mark.parametrize("name", ["recipe.toml", "run.json", "events.jsonl"])
+def test_half_deleted_folders_are_named(tmp_path: Path, name: str) -> None:
+    folder = finished(tmp_path / "run")
+    (folder / name).unlink()
+    with pytest.raises(RunFolderError, match=f"lacks {name}"):
+        read_run(folder)
+
+
+def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.tex").write_text("years of work")
+    with pytest.raises(UsageError, match="not empty"):
+        RunWriter.create(tmp_path / "run", RECIPE)
+    assert (tmp_path / "run" / "thesis.tex").read_text() == "years of work"
+
+
+def test_a_resumed_run_refuses_another_model(tmp_path: Path) -> None:
+    writer = RunWriter.create(tmp_path / "run", RECIPE)
+    writer.write(RunStarted(INFO))
+    again = RunWriter.resume(tmp_path / "run")
+    with pytest.raises(RunFolderError, match="cannot go on"):
+        again.write(RunStarted({**INFO, "model": {"weights_sha256": "c" * 64}}))
+
+
+def test_discarding_leaves_nothing(tmp_path: Path) -> None:
+    writer = RunWriter.create(tmp_path / "run", RECIPE)
+    writer.write(RunStarted(INFO))
+    writer.discard()
+    assert not (tmp_path / "run").exists()
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from tests.sessions.test_store import INFO, RECIPE, base, curve
+from engine.results import RunStarted
+from sessions.store import RunWriter
+writer = RunWriter.create(Path(sys.argv[1]), RECIPE)
+writer.write(RunStarted(INFO))
+writer.write(base())
+number = 0
+while True:
+    writer.write(curve(number))
+    print(number, flush=True)
+    number += 1
+"""
+
+
+def test_a_killed_writer_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(tmp_path / "run")], stdout=subprocess.PIPE, text=True, cwd=root
+    ) as process:
+        assert process.stdout is not None
+        acknowledged = -1
+        while acknowledged < 50:
+            acknowledged = int(process.stdout.readline())
+        process.send_signal(signal.SIGKILL)
+        rest = process.stdout.read().split()
+    acknowledged = max([acknowledged, *map(int, rest)])
+    curves = read_run(tmp_path / "run").curves
+    assert [c.summary.curve for c in curves][: acknowledged + 1] == list(range(acknowledged + 1))
+
+
+def test_a_copied_run_is_a_run(tmp_path: Path) -> None:
+    shutil.copytree(finished(tmp_path / "run"), tmp_path / "copy")
+    assert len(read_run(tmp_path / "copy").curves) == 2

@@ -1,0 +1,181 @@
+"""Between the app and the worker: a thread that sends requests, records every event, and posts messages.
+
+Events are written to the session before they are posted, so that nothing is drawn that is not on disk. All disk
+work happens in this thread; the event loop never waits for it.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from textual.message import Message
+
+from engine.client import Worker
+from engine.errors import DirscopeError
+from engine.protocol import CancelRequest, Failed, FeatureList, FeaturesRequest, Reply, RunRequest
+from engine.recipe import Recipe
+from engine.results import CurveResult, Event, RunEnded
+from engine.worker import WorkerOptions
+from sessions.library import Session
+from sessions.store import RunWriter
+from tui.messages import EngineDied, FeaturesFound, RunEvents, RunFailed, RunKept
+
+POST_SECONDS: Final = 0.05
+"""Events are handed over at most twenty times a second."""
+
+
+@dataclass
+class _Open:
+    """The run being recorded."""
+
+    id: int
+    writer: RunWriter
+    curves: int = 0
+
+
+@dataclass(frozen=True)
+class _Start:
+    id: int
+    recipe: Recipe
+    session: Session
+
+
+class Bridge:
+    """Owns the worker process and the recording thread.
+
+    Args:
+        post: thread-safe; where messages go.
+        options: of the worker.
+    """
+
+    def __init__(self, post: Callable[[Message], object], options: WorkerOptions) -> None:
+        self._post = post
+        self._options = options
+        self._orders: queue.SimpleQueue[_Start | FeaturesRequest | CancelRequest | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._loop, name="dirscope-bridge", daemon=True)
+        self._worker = Worker(options)
+        self._open: _Open | None = None
+        self._pending: list[Event] = []
+        self._posted = 0.0
+        self._next_id = 0
+
+    def start(self) -> None:
+        """Start the thread, which starts the worker."""
+        self._thread.start()
+
+    def run(self, recipe: Recipe, session: Session) -> int:
+        """Compute a recipe into the session, ending whatever runs; gives the run's id."""
+        self._next_id += 1
+        self._orders.put(_Start(self._next_id, recipe, session))
+        return self._next_id
+
+    def list_features(self, recipe: Recipe) -> int:
+        """Ask for the SAE features at the recipe's site."""
+        self._next_id += 1
+        self._orders.put(FeaturesRequest(self._next_id, recipe))
+        return self._next_id
+
+    def cancel(self, run_id: int) -> None:
+        """Stop a run between two chunks."""
+        self._orders.put(CancelRequest(run_id))
+
+    def stop(self) -> None:
+        """End the worker and the thread; an unfinished run is closed as stopped if it has curves."""
+        self._orders.put(None)
+        self._thread.join(timeout=5)
+
+    def _loop(self) -> None:
+        self._worker.start()
+        while True:
+            try:
+                if not self._take_orders():
+                    break
+                reply = self._worker.recv(timeout=0.02)
+                if reply is not None:
+                    self._take(reply)
+            except DirscopeError as error:
+                self._restart(error)
+            if self._pending and time.monotonic() - self._posted >= POST_SECONDS:
+                self._flush()
+        self._close("the app was closed")
+        self._worker.stop(timeout=0.5)
+
+    def _take_orders(self) -> bool:
+        """Send what was asked for; false when the app is closing."""
+        while not self._orders.empty():
+            order = self._orders.get()
+            if order is None:
+                return False
+            if isinstance(order, _Start):
+                self._close("superseded", keep_curves=False)
+                try:
+                    writer = order.session.new_run(order.recipe)
+                except DirscopeError as error:
+                    self._post(RunFailed(order.id, str(error)))
+                    continue
+                self._open = _Open(order.id, writer)
+                self._worker.send(RunRequest(order.id, order.recipe))
+            else:
+                self._worker.send(order)
+        return True
+
+    def _take(self, reply: Reply) -> None:
+        body = reply.body
+        if isinstance(body, FeatureList):
+            self._post(FeaturesFound(reply.id, body))
+            return
+        if self._open is None or reply.id != self._open.id:
+            if isinstance(body, Failed):
+                self._post(FeaturesFound(reply.id, FeatureList("", (), body.message)))
+            return
+        match body:
+            case Failed(_, message):
+                self._close(message)
+                self._post(RunFailed(reply.id, message))
+            case RunEnded(status):
+                if status == "done":
+                    self._flush()
+                    folder = self._open.writer.finish(body).folder
+                    self._open = None
+                    self._pending.append(body)
+                    self._flush(reply.id)
+                    self._post(RunKept(reply.id, folder))
+                else:
+                    self._close("cancelled", keep_curves=False)
+                    self._pending.append(body)
+                    self._flush(reply.id)
+            case _:
+                self._open.writer.write(body)
+                self._open.curves += isinstance(body, CurveResult)
+                self._pending.append(body)
+
+    def _flush(self, run_id: int | None = None) -> None:
+        if run_id is None:
+            run_id = self._open.id if self._open else 0
+        if self._pending:
+            self._post(RunEvents(run_id, self._pending))
+        self._pending = []
+        self._posted = time.monotonic()
+
+    def _close(self, why: str, keep_curves: bool = True) -> None:
+        """Close the open run: one with curves is kept as stopped, an empty or cancelled preview leaves nothing."""
+        self._pending = []
+        if self._open is None:
+            return
+        if keep_curves and self._open.curves:
+            self._open.writer.finish(RunEnded("stopped", why))
+        else:
+            self._open.writer.discard()
+        self._open = None
+
+    def _restart(self, error: DirscopeError) -> None:
+        self._close(str(error))
+        self._post(EngineDied(str(error)))
+        self._worker.stop(timeout=0.2)
+        self._worker = Worker(self._options)
+        self._worker.start()

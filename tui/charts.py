@@ -1,0 +1,90 @@
+"""From a picture to a chart: which lines, marks and levels the main plot shows.
+
+Knows pictures and looks; does not know plotext or widgets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tui.kinds import look
+from tui.picture import Picture
+from tui.plotting import BRIGHT, DIM, GREY, Chart, Line, Mark
+
+LABELS = {
+    "kl": "KL(base || perturbed), nats",
+    "l2": "L2 at the last read hook",
+    "cosine": "cosine at the last read hook",
+}
+
+
+@dataclass(frozen=True)
+class View:
+    """How a picture is looked at."""
+
+    metric: str = "kl"
+    step: int = 0
+    """The cursor."""
+    curve: int = 0
+    """Place of the selected curve in the picture."""
+    zoomed: bool = False
+    """Only up to three times the threshold level."""
+    ascii: bool = False
+
+
+def chart(picture: Picture, view: View) -> Chart:
+    """The chart of a picture."""
+    curves = picture.curves
+    stop = picture.info.get("path", {}).get("stop")
+    x_stop = float(stop or max((float(c.coordinate[-1]) for c in curves), default=1.0))
+    level = float(picture.info.get("level", 0.5))
+    typical = picture.typical_distance
+    lines: list[Line] = []
+    marks: list[Mark] = []
+    if view.metric == "kl":
+        lines.extend(_quadratics(picture, x_stop))
+    for curve in curves:
+        style = look(curve.summary.kind)
+        lines.append(Line(curve.coordinate, picture.series(curve, view.metric), style.rgb, style.letter))
+    y_start, y_stop = 0.0, None
+    if view.metric == "cosine":
+        y_start = min((float(picture.series(c, "cosine").min()) for c in curves), default=0.0)
+        y_stop = 1.0
+    if view.metric == "kl" and view.zoomed:
+        y_stop = 3 * level
+    for curve in curves:
+        style, summary = look(curve.summary.kind), curve.summary
+        native = summary.native_norm if picture.unit == "L2" else summary.native_angle
+        marks.append(Mark(native, y_start, "+" if view.ascii else "▴", style.rgb))
+        if view.metric == "kl" and summary.threshold is not None:
+            marks.append(Mark(summary.threshold, level, "o" if view.ascii else "●", style.rgb))
+    verticals = []
+    if typical is not None and picture.unit == "L2":
+        verticals.append((typical, DIM))
+    if 0 <= view.curve < len(curves):
+        selected = curves[view.curve]
+        step = min(view.step, len(selected.coordinate) - 1)
+        x, y = float(selected.coordinate[step]), float(picture.series(selected, view.metric)[step])
+        verticals.append((x, GREY))
+        marks.append(Mark(x, y, "X" if view.ascii else "◆", BRIGHT))
+    return Chart(
+        lines=tuple(lines),
+        marks=tuple(marks),
+        x_stop=x_stop,
+        y_start=y_start,
+        y_stop=y_stop,
+        levels=(level,) if view.metric == "kl" else (),
+        verticals=tuple(verticals),
+        ascii=view.ascii,
+    )
+
+
+def _quadratics(picture: Picture, x_stop: float) -> list[Line]:
+    """The median quadratic prediction of each kind: what any smooth model would do near the base."""
+    by_kind: dict[str, list[float]] = {}
+    for curve in picture.curves:
+        by_kind.setdefault(curve.summary.kind, []).append(curve.summary.fisher)
+    x = np.linspace(0, x_stop, 60)
+    return [Line(x, x**2 / 2 * float(np.median(f)), look(kind).rgb, thin=True) for kind, f in by_kind.items()]

@@ -1,0 +1,108 @@
+"""What a key does to a recipe: pure functions from one valid recipe to the next.
+
+The app holds a recipe and nothing else that decides what is computed. Knows recipes; no widgets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from engine.errors import RecipeError
+from engine.hooks import hook_names, parse_hook
+from engine.recipe import Recipe, parse_recipe
+
+DEFAULT_COUNT = 8
+
+
+def edited(recipe: Recipe, section: str, **values: Any) -> Recipe:
+    """The recipe with values of one section replaced; None removes a key.
+
+    Raises:
+        RecipeError: The result is not a valid recipe.
+    """
+    data = recipe.data()
+    table = {**data.get(section, {}), **values}
+    data[section] = {k: v for k, v in table.items() if v is not None}
+    return parse_recipe(data)
+
+
+def with_directions(recipe: Recipe, specs: Sequence[Mapping[str, Any]]) -> Recipe:
+    """The recipe with these directions.
+
+    Raises:
+        RecipeError: There are none left, or one is not valid.
+    """
+    if not specs:
+        raise RecipeError("A recipe needs at least one kind of direction: tick another before clearing this one.")
+    data = recipe.data()
+    data["directions"] = [dict(s) for s in specs]
+    return parse_recipe(data)
+
+
+def direction_data(recipe: Recipe) -> list[dict[str, Any]]:
+    """The directions as plain tables."""
+    directions: list[dict[str, Any]] = recipe.data()["directions"]
+    return directions
+
+
+def count_of(recipe: Recipe, kind: str) -> int:
+    """How many directions of a kind the recipe asks for."""
+    return sum(spec.count for spec in recipe.directions if spec.kind == kind)
+
+
+def toggled_kind(recipe: Recipe, kind: str) -> Recipe:
+    """A kind ticked or cleared; SAE features start with the three most active."""
+    specs = direction_data(recipe)
+    if any(s["kind"] == kind for s in specs):
+        return with_directions(recipe, [s for s in specs if s["kind"] != kind])
+    return with_directions(recipe, [*specs, {"kind": kind, "count": 3 if kind == "sae-feature" else DEFAULT_COUNT}])
+
+
+def with_count(recipe: Recipe, kind: str, change: int) -> Recipe:
+    """More or fewer directions of a kind; kinds that their options determine are left alone."""
+    specs = direction_data(recipe)
+    for spec in specs:
+        if spec["kind"] == kind and not any(key in spec for key in ("index", "prompt", "plus")):
+            spec["count"] = max(1, spec["count"] + change)
+            return with_directions(recipe, specs)
+    return recipe
+
+
+def ticked_features(recipe: Recipe) -> set[int]:
+    """Feature indices that the recipe names."""
+    return {s["index"] for s in direction_data(recipe) if s["kind"] == "sae-feature" and "index" in s}
+
+
+def toggled_feature(recipe: Recipe, feature: int) -> Recipe:
+    """One SAE feature ticked or cleared by its index; naming features replaces "the most active ones"."""
+    specs = direction_data(recipe)
+    if feature in ticked_features(recipe):
+        return with_directions(recipe, [s for s in specs if s.get("index") != feature or s["kind"] != "sae-feature"])
+    kept = [s for s in specs if s["kind"] != "sae-feature" or "index" in s]
+    return with_directions(recipe, [*kept, {"kind": "sae-feature", "index": feature}])
+
+
+def with_steering(recipe: Recipe, plus: str, minus: str) -> Recipe:
+    """One steering direction, plus minus minus, in place of any other."""
+    specs = [s for s in direction_data(recipe) if s["kind"] != "steering"]
+    return with_directions(recipe, [*specs, {"kind": "steering", "plus": plus, "minus": minus}])
+
+
+def with_write(recipe: Recipe, hook: str, n_layers: int) -> Recipe:
+    """Another write hook; reads that would come before it fall back to the last block."""
+    boundary = parse_hook(hook, n_layers).boundary
+    reads = [r for r in recipe.site.read or () if parse_hook(r, n_layers).boundary >= boundary]
+    return edited(recipe, "site", write=hook, read=reads or None)
+
+
+def shifted_write(recipe: Recipe, layers: int, n_layers: int) -> Recipe:
+    """The write hook some layers up or down, staying on the same side of its block."""
+    names = hook_names(n_layers)
+    at = names.index(recipe.site.write) + 2 * layers
+    return with_write(recipe, names[at], n_layers) if 0 <= at < len(names) else recipe
+
+
+def with_prompt(recipe: Recipe, prompt: str) -> Recipe:
+    """Another prompt, its last token the base; a position counted from the front would move under the user."""
+    return edited(recipe, "site", prompt=prompt, position=-1, read_position=None)

@@ -1,0 +1,104 @@
+"""Messages that widgets and the bridge post; handlers on the app and its screen own every change of state."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from textual.message import Message
+
+from engine.protocol import FeatureList
+from engine.results import Event
+
+
+class RunEvents(Message):
+    """Events of one run, in order; several at once when they come fast."""
+
+    def __init__(self, run_id: int, events: list[Event]) -> None:
+        super().__init__()
+        self.run_id = run_id
+        self.events = events
+
+
+class RunKept(Message):
+    """A run is whole on disk."""
+
+    def __init__(self, run_id: int, folder: Path) -> None:
+        super().__init__()
+        self.run_id = run_id
+        self.folder = folder
+
+
+class RunFailed(Message):
+    """A run ended in an error; what it had computed is kept."""
+
+    def __init__(self, run_id: int, text: str) -> None:
+        super().__init__()
+        self.run_id = run_id
+        self.text = text
+
+
+class FeaturesFound(Message):
+    """The SAE features active at a site."""
+
+    def __init__(self, run_id: int, features: FeatureList) -> None:
+        super().__init__()
+        self.run_id = run_id
+        self.features = features
+
+
+class EngineDied(Message):
+    """The worker process ended by itself; another one is being started."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.text = text
+
+
+class PromptChanged(Message):
+    """The prompt line has another text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.text = text
+
+
+class PositionPicked(Message):
+    """Another token is the base."""
+
+    def __init__(self, position: int) -> None:
+        super().__init__()
+        self.position = position
+
+
+class KindToggled(Message):
+    """A direction kind was ticked or cleared."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+
+
+class CountChanged(Message):
+    """More or fewer directions of a kind are wanted."""
+
+    def __init__(self, kind: str, change: int) -> None:
+        super().__init__()
+        self.kind = kind
+        self.change = change
+
+
+class FeatureToggled(Message):
+    """An SAE feature was ticked or cleared."""
+
+    def __init__(self, feature: int) -> None:
+        super().__init__()
+        self.feature = feature
+
+
+class CursorMoved(Message):
+    """The plot's cursor is at another step or curve."""
+
+    def __init__(self, steps: int = 0, curves: int = 0) -> None:
+        super().__init__()
+        self.steps = steps
+        self.curves = curves

@@ -1,0 +1,141 @@
+"""The only module that knows plotext: a chart of curves as styled text.
+
+plotext keeps one global figure, so `draw` runs in one thread at a time (see `CurvePlot`). It gets finite numbers
+only, since 5.3 raises on infinities, and its size is set rather than taken from the terminal.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import plotext
+from rich.text import Text
+
+from tui.kinds import RGB
+
+GREY: RGB = (120, 120, 120)
+DIM: RGB = (95, 95, 95)
+BRIGHT: RGB = (235, 235, 235)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One curve."""
+
+    x: Sequence[float]
+    y: Sequence[float]
+    rgb: RGB
+    letter: str = ""
+    """Drawn at the curve's end."""
+    thin: bool = False
+    """Dots rather than a line."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A point with a character of its own."""
+
+    x: float
+    y: float
+    character: str
+    rgb: RGB
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Everything on one chart."""
+
+    lines: tuple[Line, ...]
+    marks: tuple[Mark, ...] = ()
+    x_stop: float = 1.0
+    y_start: float = 0.0
+    y_stop: float | None = None
+    """None: as high as the lines go."""
+    levels: tuple[float, ...] = ()
+    """Horizontal lines."""
+    verticals: tuple[tuple[float, RGB], ...] = ()
+    x_label: str = ""
+    ascii: bool = False
+
+
+def draw(chart: Chart, width: int, height: int) -> Text:
+    """The chart as text of exactly `width` x `height` cells, or a word where there is no room for one."""
+    if width < 16 or height < 5:
+        return Text("(too small to plot)"[: max(width, 0)], style="dim")
+    plotext.clear_figure()
+    plotext.limit_size(False, False)
+    plotext.plotsize(width, height)
+    plotext.theme("clear")
+    marker = "dot" if chart.ascii else "braille"
+    bottom, top = _limits(chart)
+    plotext.xlim(0, chart.x_stop)
+    plotext.ylim(bottom, top)
+    for level in chart.levels:
+        if bottom <= level <= top:
+            plotext.hline(level, GREY)
+    for x, rgb in chart.verticals:
+        if 0 <= x <= chart.x_stop:
+            plotext.vline(x, rgb)
+    for line in chart.lines:
+        x, y = _finite(line, bottom, top, width * 2)
+        if x and line.thin:
+            plotext.scatter(x, y, marker="." if chart.ascii else "·", color=line.rgb)
+        elif x:
+            plotext.plot(x, y, marker=marker, color=line.rgb)
+    for mark in _ends(chart, bottom, top):
+        plotext.text(mark.character, x=mark.x, y=mark.y, color=mark.rgb, alignment="center")
+    alike: dict[tuple[str, RGB], list[Mark]] = {}
+    for mark in chart.marks:
+        if 0 <= mark.x <= chart.x_stop and bottom <= mark.y <= top:
+            alike.setdefault((mark.character, mark.rgb), []).append(mark)
+    for (character, rgb), marks in alike.items():
+        plotext.scatter([m.x for m in marks], [m.y for m in marks], marker=character, color=rgb)
+    if chart.x_label:
+        plotext.xlabel(chart.x_label)
+    return Text.from_ansi(plotext.build().rstrip("\n"), no_wrap=True, end="")
+
+
+def _limits(chart: Chart) -> tuple[float, float]:
+    if chart.y_stop is not None:
+        return chart.y_start, chart.y_stop
+    values = np.concatenate([np.asarray(line.y, dtype=float) for line in chart.lines if not line.thin] or [np.zeros(1)])
+    values = values[np.isfinite(values)]
+    low = min(chart.y_start, float(values.min())) if len(values) else chart.y_start
+    high = float(values.max()) if len(values) else 1.0
+    return low, high * 1.05 if high > low else low + 1.0
+
+
+def _finite(line: Line, bottom: float, top: float, most: int) -> tuple[list[float], list[float]]:
+    """The part of a line inside the chart, at most `most` points; a line that leaves the top is cut there."""
+    x, y = np.asarray(line.x, dtype=float), np.asarray(line.y, dtype=float)
+    keep = np.isfinite(x) & np.isfinite(y) & (y >= bottom)
+    x, y = x[keep], y[keep]
+    over = np.flatnonzero(y > top)
+    if len(over):
+        first = int(over[0])
+        if first == 0:
+            return [], []
+        share = (top - y[first - 1]) / (y[first] - y[first - 1])
+        cut = x[first - 1] + share * (x[first] - x[first - 1])
+        x, y = np.append(x[:first], cut), np.append(y[:first], top)
+    if len(x) > most:
+        pick = np.linspace(0, len(x) - 1, most).round().astype(int)
+        x, y = x[pick], y[pick]
+    return x.tolist(), y.tolist()
+
+
+def _ends(chart: Chart, bottom: float, top: float) -> list[Mark]:
+    """A letter at the right end of the highest and lowest line of each letter, so that bands can be told apart."""
+    ends: dict[str, list[Mark]] = {}
+    for line in chart.lines:
+        x, y = _finite(line, bottom, top, 10_000)
+        if line.letter and x:
+            ends.setdefault(line.letter, []).append(Mark(x[-1], y[-1], line.letter, line.rgb))
+    chosen = []
+    for marks in ends.values():
+        ordered = sorted(marks, key=lambda m: (m.y, -m.x))
+        chosen.extend({(m.x, m.y): m for m in (ordered[0], ordered[len(ordered) // 2], ordered[-1])}.values())
+    return [m for m in chosen if math.isfinite(m.y)]

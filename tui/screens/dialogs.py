@@ -1,0 +1,100 @@
+"""Small modal screens: choosing from a list, typing two prompts, reading help."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical, VerticalScroll
+from textual.screen import ModalScreen
+from textual.widgets import Input, Label, Markdown, OptionList
+from textual.widgets.option_list import Option
+
+BACK: list[BindingType] = [Binding("escape", "dismiss(None)", "back")]
+
+
+class Choose(ModalScreen[str | None]):
+    """Pick one of some options; gives its id, or None."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *BACK,
+        Binding("j", "down", show=False),
+        Binding("k", "up", show=False),
+    ]
+
+    def __init__(self, title: str, options: Sequence[tuple[str, str | Text]], current: str | None = None) -> None:
+        super().__init__()
+        self._title = title
+        self._options = options
+        self._current = current
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog"):
+            yield Label(self._title, classes="dialog-title")
+            yield OptionList(*[Option(label, id=key) for key, label in self._options])
+            yield Label("enter choose   esc back", classes="dialog-hint")
+
+    def on_mount(self) -> None:
+        options = self.query_one(OptionList)
+        keys = [key for key, _ in self._options]
+        options.highlighted = keys.index(self._current) if self._current in keys else 0
+        options.focus()
+
+    def action_down(self) -> None:
+        self.query_one(OptionList).action_cursor_down()
+
+    def action_up(self) -> None:
+        self.query_one(OptionList).action_cursor_up()
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        self.dismiss(event.option.id)
+
+
+class TwoPrompts(ModalScreen[tuple[str, str] | None]):
+    """The two prompts of a steering direction."""
+
+    BINDINGS: ClassVar[list[BindingType]] = BACK
+
+    def __init__(self, plus: str = "", minus: str = "") -> None:
+        super().__init__()
+        self._start = (plus, minus)
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog"):
+            yield Label("steering: last token of plus, minus last token of minus", classes="dialog-title")
+            yield Input(self._start[0], placeholder="plus, such as: She was very happy", id="plus")
+            yield Input(self._start[1], placeholder="minus, such as: She was very sad", id="minus")
+            yield Label("tab next   enter done   esc back", classes="dialog-hint")
+
+    def on_mount(self) -> None:
+        self.query_one("#plus", Input).focus()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        plus, minus = self.query_one("#plus", Input), self.query_one("#minus", Input)
+        if not plus.value or not minus.value:
+            (minus if plus.value else plus).focus()
+        elif plus.value == minus.value:
+            self.notify("The two prompts are the same, so their difference is nothing: change one.", severity="error")
+        else:
+            self.dismiss((plus.value, minus.value))
+
+
+class Help(ModalScreen[None]):
+    """Markdown to read."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [*BACK, Binding("question_mark,f1,q", "dismiss(None)", show=False)]
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self._text = text
+
+    def compose(self) -> ComposeResult:
+        with VerticalScroll(classes="dialog wide"):
+            yield Markdown(self._text)
+            yield Label("esc back", classes="dialog-hint")
+
+    def on_mount(self) -> None:
+        self.query_one(VerticalScroll).focus()

@@ -1,0 +1,496 @@
+"""The main screen: prompt, tokens, directions, live curves, tables. Live, opened from disk, or replayed.
+
+Owns the recipe, the picture and the view; every change of the recipe starts a run that replaces the one before.
+Knows the bridge and the widgets; computes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar, Final
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Horizontal
+from textual.screen import Screen
+from textual.timer import Timer
+from textual.widget import Widget
+from textual.widgets import Footer, Input, Label, Static
+
+from engine.errors import DirscopeError, RunFolderError
+from engine.hooks import hook_names
+from engine.protocol import FeatureList
+from engine.recipe import Recipe
+from engine.results import CurveResult, Event, RunStarted
+from sessions.export import FORMATS, export, markdown
+from sessions.library import Session, entries, run_folders
+from sessions.paths import places
+from sessions.reader import read_run
+from tui import edits
+from tui.actions import ACTIONS
+from tui.bridge import Bridge
+from tui.charts import LABELS, View, chart
+from tui.help import help_text
+from tui.messages import (
+    CountChanged,
+    CursorMoved,
+    EngineDied,
+    FeaturesFound,
+    FeatureToggled,
+    KindToggled,
+    PositionPicked,
+    RunEvents,
+    RunFailed,
+    RunKept,
+)
+from tui.picture import METRICS, Picture
+from tui.player import Player
+from tui.screens.dialogs import Choose, Help, TwoPrompts
+from tui.status import site_text, status_text
+from tui.widgets.curve_plot import CurvePlot
+from tui.widgets.direction_list import DirectionList
+from tui.widgets.tables import KindTable, NextTokens
+from tui.widgets.token_strip import TokenStrip
+
+REDRAW_SECONDS: Final = 1 / 8
+TYPING_SECONDS: Final = 0.3
+HINT: Final = "p edits the prompt · ←→ picks the base token · d ticks directions · ? all keys"
+
+
+class ProbeScreen(Screen[None]):
+    """Curves of one recipe.
+
+    Args:
+        recipe: what to show first.
+        bridge: to the worker; None for a replay, which needs none.
+        session: where runs are kept.
+        player: recorded events to play instead of computing.
+        opened: a run folder to show before anything is computed.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [a.binding for a in ACTIONS]
+    AUTO_FOCUS = "#tokens"
+    HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]]] = [(0, "-narrow"), (110, "-wide")]
+    VERTICAL_BREAKPOINTS: ClassVar[list[tuple[int, str]]] = [(0, "-short"), (22, "-tall")]
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        bridge: Bridge | None,
+        session: Session | None,
+        player: Player | None = None,
+        opened: Path | None = None,
+    ) -> None:
+        super().__init__()
+        self.recipe = recipe
+        self.bridge = bridge
+        self.session = session
+        self.player = player
+        self.opened = opened
+        self.picture = Picture()
+        """Of the current run."""
+        self.drawn = Picture()
+        """The last picture that had curves: shown until the next one has some, so that nothing flickers."""
+        self.view = View()
+        self.features = FeatureList("", ())
+        self.run_id = 0
+        self.features_id = 0
+        self.folder: Path | None = opened
+        """Of the run on the screen, once it is whole on disk."""
+        self.problem = ""
+        self._cursor_moved = False
+        self._stale = True
+        self._typing: Timer | None = None
+        self._playing: Timer | None = None
+
+    def compose(self) -> ComposeResult:
+        yield Static(id="status")
+        with Horizontal(id="prompt-line"):
+            yield Label("prompt")
+            yield Input(self.recipe.site.prompt, id="prompt", compact=True, select_on_focus=False)
+        yield TokenStrip(id="tokens")
+        yield Static(id="site")
+        with Horizontal(id="upper"):
+            yield DirectionList(id="directions")
+            yield CurvePlot(id="plot")
+        with Horizontal(id="lower"):
+            yield KindTable(id="kinds")
+            yield NextTokens(id="next")
+        yield Footer(show_command_palette=False, compact=True)
+
+    def on_mount(self) -> None:
+        self.query_one("#directions").border_title = "directions"
+        self.query_one("#kinds").border_title = "kinds"
+        self.query_one("#next").border_title = "next token"
+        self.query_one(DirectionList).show(self.recipe, self.features)
+        self.set_interval(REDRAW_SECONDS, self._redraw)
+        self._redraw()
+        if self.player is not None:
+            self.query_one("#prompt", Input).disabled = True
+            self._play()
+        elif self.opened is not None:
+            self._show_stored(self.opened)
+        else:
+            self.start_run()
+
+    # Running
+
+    def start_run(self) -> None:
+        """Compute the recipe as it stands, ending what runs."""
+        if self.bridge is None or self.session is None:
+            return
+        self.problem = ""
+        self.folder = None
+        self.run_id = self.bridge.run(self.recipe, self.session)
+        self._stale = True
+
+    def change(self, edit: Callable[[Recipe], Recipe]) -> None:
+        """Change the recipe and run it; a change that gives no valid recipe is refused with a sentence."""
+        if self.player is not None:
+            self.complain("This is a replay: open its session with dirscope SESSION to change it.")
+            return
+        try:
+            recipe = edit(self.recipe)
+        except DirscopeError as error:
+            self.complain(str(error))
+            return
+        if recipe == self.recipe:
+            return
+        self.recipe = recipe
+        self.query_one(DirectionList).show(recipe, self.features)
+        self.start_run()
+
+    def complain(self, text: str) -> None:
+        """Show an error where it stays until the next run."""
+        self.problem = text
+        self._stale = True
+
+    def take(self, event: Event) -> None:
+        """One more event of the run on the screen."""
+        self.picture = self.picture.after(event)
+        if isinstance(event, RunStarted):
+            self.problem = ""
+            if self.player is None and self.bridge is not None:
+                self.features_id = self.bridge.list_features(self.recipe)
+        if isinstance(event, CurveResult) and len(self.picture.curves) == 1 and not self._cursor_moved:
+            self.view = replace(self.view, curve=0, step=self.picture.first_jump(event))
+        if self.picture.curves:
+            self.drawn = self.picture
+        self._stale = True
+
+    @on(RunEvents)
+    def _on_run_events(self, message: RunEvents) -> None:
+        if message.run_id == self.run_id:
+            for event in message.events:
+                self.take(event)
+
+    @on(RunKept)
+    def _on_run_kept(self, message: RunKept) -> None:
+        if message.run_id == self.run_id:
+            self.folder = message.folder
+            self._stale = True
+
+    @on(RunFailed)
+    def _on_run_failed(self, message: RunFailed) -> None:
+        if message.run_id == self.run_id:
+            self.picture = replace(self.picture, ended=True, status="failed")
+            self.complain(message.text)
+
+    @on(EngineDied)
+    def _on_engine_died(self, message: EngineDied) -> None:
+        self.picture = replace(self.picture, ended=True, status="worker died, a new one is starting")
+        self.complain(message.text)
+        self.notify(message.text, title="the worker was started again", severity="error", timeout=10)
+
+    @on(FeaturesFound)
+    def _on_features_found(self, message: FeaturesFound) -> None:
+        if message.run_id == self.features_id:
+            self.features = message.features
+            self.query_one(DirectionList).show(self.recipe, self.features)
+
+    # Replaying
+
+    def _play(self) -> None:
+        """Feed recorded events at their pace."""
+        assert self.player is not None
+        self._playing = self.set_interval(1 / 20, self._play_due)
+
+    def _play_due(self) -> None:
+        player = self.player
+        if player is None:
+            return
+        for event in player.due():
+            if isinstance(event, RunStarted) and player.recipe != self.recipe:
+                self.recipe = player.recipe
+                self.query_one("#prompt", Input).value = self.recipe.site.prompt
+                self.query_one(DirectionList).show(self.recipe, self.features)
+            self.folder = player.folder
+            self.take(event)
+        if player.finished and self._playing is not None:
+            self._playing.stop()
+            self._playing = None
+            self._stale = True
+
+    def _show_stored(self, folder: Path) -> None:
+        """Show a run from disk, whole and at once."""
+        try:
+            run = read_run(folder)
+        except DirscopeError as error:
+            self.complain(str(error))
+            return
+        self.recipe, self.folder = run.recipe, folder
+        self.picture, self._cursor_moved = Picture(), False
+        self.query_one("#prompt", Input).value = run.recipe.site.prompt
+        for _, event in run.events:
+            self.take(event)
+        if not self.picture.ended:
+            self.picture = replace(self.picture, ended=True, status="was cut off")
+        self.query_one(DirectionList).show(self.recipe, self.features)
+
+    # Drawing
+
+    def _redraw(self) -> None:
+        """At most eight times a second, and only when something changed."""
+        if not self._stale:
+            return
+        self._stale = False
+        picture, drawn = self.picture, self.drawn
+        self.query_one("#status", Static).update(status_text(self, self.size.width))
+        line = self.query_one("#site", Static)
+        line.set_class(bool(self.problem), "error")
+        line.update(self.problem or (site_text(picture) if picture.site else HINT))
+        if picture.site:
+            self.query_one(TokenStrip).show(picture.site["tokens"], picture.site["position"])
+        plot = self.query_one(CurvePlot)
+        plot.border_title = self._plot_title()
+        plot.border_subtitle = self._readout()
+        if drawn.curves:
+            plot.show(chart(drawn, self.view))
+            self.query_one(KindTable).show(drawn)
+            self.query_one(NextTokens).show(drawn, self.view)
+            self.query_one("#next").border_title = self._token_title()
+        else:
+            plot.say(f"\n\n{self.problem or picture.status}")
+
+    def _plot_title(self) -> str:
+        tabs = " ".join(f"[b u]{m}[/]" if m == self.view.metric else m for m in METRICS)
+        mode = self.recipe.path.mode
+        paths = " ".join(f"[b u]{m}[/]" if m == mode else m for m in ("straight", "sphere"))
+        return f"{LABELS[self.view.metric]} ── {tabs} ── {paths}"
+
+    def _readout(self) -> str:
+        curves = self.drawn.curves
+        if not 0 <= self.view.curve < len(curves):
+            return ""
+        curve = curves[self.view.curve]
+        step = min(self.view.step, len(curve.coordinate) - 1)
+        value = float(self.drawn.series(curve, self.view.metric)[step])
+        unit = "°" if self.drawn.unit == "degrees" else " L2"
+        return f"{curve.summary.label}: {curve.coordinate[step]:.3g}{unit}, {self.view.metric} {value:.4g}"
+
+    def _token_title(self) -> str:
+        curve = self.drawn.curves[min(self.view.curve, len(self.drawn.curves) - 1)]
+        step = min(self.view.step, len(curve.coordinate) - 1)
+        return f"next token at {curve.coordinate[step]:.3g}, KL {curve.kl[step]:.3g}"
+
+    # What the user does
+
+    @on(Input.Changed, "#prompt")
+    def _on_prompt_typed(self, event: Input.Changed) -> None:
+        if self.player is not None or event.value == self.recipe.site.prompt:
+            return
+        if self._typing is not None:
+            self._typing.stop()
+        self._typing = self.set_timer(TYPING_SECONDS, lambda: self._use_prompt(event.value))
+
+    @on(Input.Submitted, "#prompt")
+    def _on_prompt_done(self, event: Input.Submitted) -> None:
+        self._use_prompt(event.value)
+        self.query_one("#tokens").focus()
+
+    def _use_prompt(self, text: str) -> None:
+        if self._typing is not None:
+            self._typing.stop()
+            self._typing = None
+        if not text:
+            self.complain("The prompt is empty: type at least one token.")
+        elif text != self.recipe.site.prompt:
+            self.change(lambda r: edits.with_prompt(r, text))
+
+    @on(PositionPicked)
+    def _on_position(self, message: PositionPicked) -> None:
+        self.change(lambda r: edits.edited(r, "site", position=message.position, read_position=None))
+
+    @on(KindToggled)
+    def _on_kind(self, message: KindToggled) -> None:
+        if message.kind == "steering" and not edits.count_of(self.recipe, "steering"):
+
+            def use(prompts: tuple[str, str] | None) -> None:
+                if prompts is not None:
+                    self.change(lambda r: edits.with_steering(r, *prompts))
+
+            self.app.push_screen(TwoPrompts(), use)
+            return
+        self.change(lambda r: edits.toggled_kind(r, message.kind))
+
+    @on(CountChanged)
+    def _on_count(self, message: CountChanged) -> None:
+        self.change(lambda r: edits.with_count(r, message.kind, message.change))
+
+    @on(FeatureToggled)
+    def _on_feature(self, message: FeatureToggled) -> None:
+        self.change(lambda r: edits.toggled_feature(r, message.feature))
+
+    @on(CursorMoved)
+    def _on_cursor(self, message: CursorMoved) -> None:
+        curves = self.drawn.curves
+        if curves:
+            self._cursor_moved = True
+            curve = (self.view.curve + message.curves) % len(curves)
+            step = max(0, min(len(curves[curve].coordinate) - 1, self.view.step + message.steps))
+            self.view = replace(self.view, curve=curve, step=step)
+            self._stale = True
+            self._redraw()
+
+    def action_focus_on(self, name: str) -> None:
+        self.query_one(f"#{name}", Widget).focus()
+
+    def action_next_metric(self) -> None:
+        metric = METRICS[(METRICS.index(self.view.metric) + 1) % len(METRICS)]
+        self._look(replace(self.view, metric=metric))
+
+    def action_toggle_zoom(self) -> None:
+        self._look(replace(self.view, zoomed=not self.view.zoomed))
+
+    def action_toggle_ascii(self) -> None:
+        self._look(replace(self.view, ascii=not self.view.ascii))
+
+    def _look(self, view: View) -> None:
+        self.view, self._stale = view, True
+        self._redraw()
+
+    def action_toggle_path(self) -> None:
+        mode = "straight" if self.recipe.path.mode == "sphere" else "sphere"
+        self.change(lambda r: edits.edited(r, "path", mode=mode, stop="auto"))
+
+    def action_next_seed(self) -> None:
+        self.change(lambda r: r.model_copy(update={"seed": r.seed + 1}))
+
+    def action_shift_layer(self, by: int) -> None:
+        layers = self._layers()
+        if layers:
+            self.change(lambda r: edits.shifted_write(r, by, layers))
+
+    def _layers(self) -> int:
+        """Layers of the model; 0 before it is known."""
+        return int(self.picture.info.get("model", {}).get("n_layers", 0))
+
+    def action_pick_write(self) -> None:
+        self._pick_hook("write hook: where the residual stream is perturbed", self.recipe.site.write, edits.with_write)
+
+    def action_pick_read(self) -> None:
+        current = self.picture.site.get("read", [""])[-1]
+        self._pick_hook(
+            "read hook: where L2 and cosine are measured",
+            current,
+            lambda recipe, hook, layers: edits.edited(recipe, "site", read=[hook]),
+        )
+
+    def _pick_hook(self, title: str, current: str, edit: Callable[[Recipe, str, int], Recipe]) -> None:
+        layers = self._layers()
+        if not layers:
+            self.complain("The hooks are known once the model is loaded: a moment.")
+            return
+
+        def use(hook: str | None) -> None:
+            if hook is not None:
+                self.change(lambda r: edit(r, hook, layers))
+
+        self.app.push_screen(Choose(title, [(h, h) for h in hook_names(layers)], current), use)
+
+    def action_toggle_lower(self) -> None:
+        self.toggle_class("-show-tokens")
+
+    def action_cancel(self) -> None:
+        if self.bridge is not None and not self.picture.ended:
+            self.bridge.cancel(self.run_id)
+        self.query_one("#tokens").focus()
+
+    def action_replay_again(self) -> None:
+        """Play the run on the screen again; it is on disk, so no model is needed."""
+        folder = self.folder
+        if folder is None:
+            self.complain("This run is not whole yet: it can be replayed once it is saved.")
+            return
+        if self.player is None:
+            self.app.push_screen(ProbeScreen(self.recipe, None, None, Player([folder])))
+        else:
+            self.player.restart()
+            self.drawn = Picture()
+            if self._playing is None:
+                self._play()
+
+    def action_export(self) -> None:
+        folder = self.folder
+        if folder is None:
+            self.complain("This run is not whole yet: it can be exported once it is saved.")
+            return
+
+        def use(form: str | None) -> None:
+            if form is None:
+                return
+            file = Path.cwd() / f"dirscope-{folder.parent.parent.name}-{folder.name}.{form}"
+            try:
+                export(folder, form, file)
+            except DirscopeError as error:
+                self.complain(str(error))
+            else:
+                self.notify(str(file), title="exported")
+
+        self.app.push_screen(Choose("export this run as", [(f, f) for f in FORMATS]), use)
+
+    def action_copy(self) -> None:
+        if self.folder is None:
+            self.complain("This run is not whole yet: it can be copied once it is saved.")
+            return
+        self.app.copy_to_clipboard(markdown(read_run(self.folder)))
+        self.notify("The summary was sent to the terminal's clipboard (OSC 52).", title="copied")
+
+    def action_sessions(self) -> None:
+        if self.player is not None:
+            self.complain("This is a replay: quit it to open a session.")
+            return
+        found = entries(places().sessions)
+        if not found:
+            self.complain("There are no sessions yet: this one is the first.")
+            return
+        labels = [(str(e.folder), f"{e.changed:%m-%d %H:%M}  {e.runs:>3} runs  {e.prompt[:40]}") for e in found]
+
+        def use(folder: str | None) -> None:
+            if folder is not None:
+                self.open_session(Path(folder))
+
+        self.app.push_screen(Choose("open a session (its last run is shown; new runs join it)", labels), use)
+
+    def open_session(self, folder: Path) -> None:
+        """Show the last run of a session; what is computed from here on joins it."""
+        try:
+            runs = run_folders(folder)
+        except RunFolderError as error:
+            self.complain(str(error))
+            return
+        if self.bridge is not None:
+            self.bridge.cancel(self.run_id)
+        self.run_id = 0
+        # A batch run is not a session: what grows from it gets one of its own.
+        self.session = Session(folder, folder.name) if runs != [folder] else Session.new(places().sessions, folder.name)
+        self._show_stored(runs[-1])
+
+    def action_help(self) -> None:
+        self.app.push_screen(Help(help_text(self.focused)))
+
+    def action_go_back(self) -> None:
+        self.app.pop_screen()

@@ -1,0 +1,63 @@
+"""The two lines of text above the plot: what runs where, and what is known of the base."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from tui.picture import Picture
+
+if TYPE_CHECKING:
+    from tui.screens.probe import ProbeScreen
+
+
+def status_text(screen: ProbeScreen, width: int) -> Text:
+    """Model, device, hooks on the left; speed and whether it is saved on the right."""
+    picture, recipe = screen.picture, screen.recipe
+    info = picture.info or screen.drawn.info
+    model = info.get("model", {})
+    name = recipe.model.name.rstrip("/").rsplit("/", 1)[-1]
+    left = Text(" dirscope ", style="bold reverse", no_wrap=True)
+    if model:
+        null = " reinitialised" if model["weights"] != "trained" else ""
+        left.append(f" {name} {model['n_layers']}L d{model['d_model']}{null} · {info['device']} {info['dtype']}")
+        reads = ", ".join(_short(r) for r in info["site"]["read"])
+        left.append(f" · {_short(info['site']['write'])} → logits, {reads}")
+    else:
+        left.append(f" {name} · {recipe.model.device} {recipe.model.dtype}")
+    rate = f"{picture.rate / 1000:.1f}k steps/s" if picture.rate else ""
+    right = Text(f"{rate}  {_state(screen)} ", no_wrap=True)
+    left.truncate(max(10, width - right.cell_len - 1), overflow="ellipsis")
+    left.append(" " * max(1, width - left.cell_len - right.cell_len))
+    left.append_text(right)
+    return left
+
+
+def _state(screen: ProbeScreen) -> str:
+    picture = screen.picture
+    if screen.player is not None:
+        return screen.player.clock
+    if screen.problem:
+        return "! " + ("failed" if picture.ended else "see below")
+    if not picture.ended:
+        return f"○ {picture.done}/{picture.total}" if picture.total else f"○ {picture.status}"
+    return f"● saved {screen.folder.name}" if screen.folder is not None else f"○ {picture.status}"
+
+
+def _short(hook: str) -> str:
+    return hook.replace("blocks.", "").replace("hook_", "")
+
+
+def site_text(picture: Picture) -> Text:
+    """Position, norm and distance of the base."""
+    site = picture.site
+    warnings = picture.info.get("warnings", [])
+    text = Text(no_wrap=True, overflow="ellipsis")
+    text.append(
+        f"position {site['position']} · norm {site['norm']:.3g} ({site['norm_percentile']:.0f}th pct) · "
+        f"{site['distance_from_mean']:.3g} from the mean · typical distance {picture.typical_distance:.3g}"
+    )
+    if warnings:
+        text.append(f" · ! {warnings[0]}", style="bold yellow")
+    return text

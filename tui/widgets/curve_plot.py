@@ -1,0 +1,113 @@
+"""The live plot: draws a chart in a thread of its own, at most eight times a second."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import ClassVar, Final
+
+from rich.text import Text
+from textual.app import RenderResult
+from textual.binding import Binding, BindingType
+from textual.message import Message
+from textual.widget import Widget
+
+from tui.messages import CursorMoved
+from tui.plotting import Chart, draw
+
+DRAW_SECONDS: Final = 1 / 8
+_DRAWER: Final = ThreadPoolExecutor(max_workers=1, thread_name_prefix="dirscope-plot")
+"""plotext has one global figure: one thread draws all charts of the process."""
+
+
+class CurvePlot(Widget, can_focus=True):
+    """Shows the newest chart it was given."""
+
+    HELP = """\
+## Curves
+
+KL, L2 or cosine along each direction; a letter at a curve's end names its kind.
+
+- **left / right** move the cursor along the path, **shift** moves ten steps
+- **up / down** select another curve; the readout and the next tokens follow it
+- dotted: the quadratic (Fisher) prediction, what any smooth model does near the base
+- ● the threshold of each curve, ▴ the native length of each direction, ◆ the cursor
+- the horizontal line is the threshold level; the faint vertical one the typical distance between real activations
+"""
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("left,h", "cursor(-1, 0)", "cursor", id="plot.left", tooltip="Cursor one step towards the base"),
+        Binding("right,l", "cursor(1, 0)", "cursor", show=False, id="plot.right"),
+        Binding("shift+left", "cursor(-10, 0)", "10 steps back", show=False, id="plot.left10"),
+        Binding("shift+right", "cursor(10, 0)", "10 steps on", show=False, id="plot.right10"),
+        Binding("up,k", "cursor(0, -1)", "curve", id="plot.up", tooltip="Select the curve before"),
+        Binding("down,j", "cursor(0, 1)", "curve", show=False, id="plot.down"),
+    ]
+
+    class Drawn(Message):
+        """A chart is finished, off the event loop."""
+
+        def __init__(self, text: Text, size: tuple[int, int]) -> None:
+            super().__init__()
+            self.text = text
+            self.size = size
+
+    def __init__(self, **kwargs: str) -> None:
+        super().__init__(**kwargs)
+        self._chart: Chart | None = None
+        self._text = Text("")
+        self._running: Future[None] | None = None
+        self._stale = False
+        self._last = 0.0
+        self._note = ""
+
+    def show(self, chart: Chart) -> None:
+        """Draw this chart when the drawer is free; a newer one replaces it."""
+        self._chart = chart
+        self._note = ""
+        self._request()
+
+    def say(self, text: str) -> None:
+        """Show a line of text in place of a chart."""
+        self._chart, self._note = None, text
+        self.refresh()
+
+    def _request(self) -> None:
+        self._stale = True
+        if self._running is not None or not self.is_mounted:
+            return
+        wait = self._last + DRAW_SECONDS - time.monotonic()
+        if wait > 0:
+            self.set_timer(wait, self._request)
+            return
+        self._draw()
+
+    def _draw(self) -> None:
+        chart, (width, height) = self._chart, self.size
+        if chart is None or not self._stale or self._running is not None:
+            return
+        self._stale, self._last = False, time.monotonic()
+
+        def work() -> None:
+            self.post_message(self.Drawn(draw(chart, width, height), (width, height)))
+
+        self._running = _DRAWER.submit(work)
+
+    def on_curve_plot_drawn(self, message: Drawn) -> None:
+        message.stop()
+        self._running = None
+        self._text = message.text
+        self.refresh()
+        if self._stale:
+            self._request()
+
+    def on_resize(self) -> None:
+        if self._chart is not None:
+            self._request()
+
+    def render(self) -> RenderResult:
+        if self._chart is None:
+            return Text(self._note, style="dim", justify="center")
+        return self._text
+
+    def action_cursor(self, steps: int, curves: int) -> None:
+        self.post_message(CursorMoved(steps, curves))

@@ -1,0 +1,165 @@
+"""The kinds of direction to tick, with counts, and the SAE features active at the base."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from rich.text import Text
+from textual.app import RenderResult
+from textual.binding import Binding, BindingType
+from textual.events import Click
+from textual.geometry import Size
+from textual.reactive import reactive
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from engine.directions import DIRECTIONS
+from engine.protocol import FeatureList
+from engine.recipe import Recipe
+from tui.edits import count_of, ticked_features
+from tui.kinds import ORDER, look
+from tui.messages import CountChanged, FeatureToggled, KindToggled
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the list: a kind, or a feature below `sae-feature`."""
+
+    kind: str
+    feature: int | None
+    text: Text
+
+
+def kinds_in_order() -> list[str]:
+    """All direction kinds, known ones first."""
+    return sorted(DIRECTIONS, key=lambda k: (ORDER.index(k) if k in ORDER else len(ORDER), k))
+
+
+class DirectionList(ScrollView, can_focus=True):
+    """A list with a cursor; space ticks, plus and minus change the count."""
+
+    HELP = """\
+## Directions
+
+Which directions are compared, and how many of each. Default contrasts stay within one family: *toward* (a target
+minus the base) or *along* (a vector in its own right).
+
+- **space / enter** tick or clear; on `steering` this asks for the two prompts
+- **+ / -** more or fewer of the kind
+- **up / down** (or k / j) move; SAE features active at this token are listed below `sae-feature`
+"""
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up,k", "move(-1)", "up", show=False, id="directions.up"),
+        Binding("down,j", "move(1)", "down", show=False, id="directions.down"),
+        Binding("space,enter", "toggle", "tick", id="directions.toggle", tooltip="Tick or clear this direction"),
+        Binding("plus,equals_sign", "count(1)", "more", id="directions.more", tooltip="One more of this kind"),
+        Binding("minus", "count(-1)", "fewer", id="directions.fewer", tooltip="One fewer of this kind"),
+    ]
+    DEFAULT_CSS = """
+    DirectionList { overflow-x: hidden; scrollbar-size-vertical: 1; }
+    """
+    cursor: reactive[int] = reactive(0)
+
+    def __init__(self, **kwargs: str) -> None:
+        super().__init__(**kwargs)
+        self._recipe: Recipe | None = None
+        self._features = FeatureList("", ())
+        self._rows: list[Row] = []
+
+    def show(self, recipe: Recipe, features: FeatureList) -> None:
+        """Show what the recipe asks for and what the SAE says."""
+        self._recipe, self._features = recipe, features
+        self._rows = self._build()
+        self.cursor = min(self.cursor, len(self._rows) - 1)
+        self.virtual_size = Size(self.size.width, len(self._rows))
+        self.refresh()
+
+    @property
+    def rows(self) -> list[Row]:
+        """The lines as they stand."""
+        return self._rows
+
+    def _build(self) -> list[Row]:
+        recipe = self._recipe
+        if recipe is None:
+            return []
+        named = ticked_features(recipe)
+        rows = []
+        for kind in kinds_in_order():
+            count = count_of(recipe, kind)
+            style = look(kind)
+            text = Text("▣ " if count else "▢ ", style=style.style, no_wrap=True)
+            text.append(f"{style.letter} ", style=f"bold {style.style}")
+            text.append(f"{kind:<15}", style="" if count else "dim")
+            text.append(f"{count or '':>3}")
+            rows.append(Row(kind, None, text))
+            if kind == "sae-feature":
+                rows.extend(self._feature_rows(named))
+        return rows
+
+    def _feature_rows(self, named: set[int]) -> list[Row]:
+        if self._features.problem:
+            return [Row("", None, Text("   no SAE at this hook", style="dim italic"))]
+        shown = {f.index for f in self._features.rows[:12]}
+        rows = []
+        for f in self._features.rows:
+            if f.index in shown or f.index in named:
+                on = f.index in named
+                text = Text("  ▣" if on else "  ▢", style=look("sae-feature").style, no_wrap=True)
+                text.append(f" #{f.index:<5}{f.activation:>6.2f} {f.share_of_l1:>4.0%}", style="" if on else "dim")
+                rows.append(Row("sae-feature", f.index, text))
+        off = named - {f.index for f in self._features.rows}
+        rows.extend(
+            Row("sae-feature", i, Text(f"  ▣ #{i:<5}   off", style=look("sae-feature").style)) for i in sorted(off)
+        )
+        return rows
+
+    def render_line(self, y: int) -> Strip:
+        index = y + self.scroll_offset.y
+        width = self.size.width
+        if not 0 <= index < len(self._rows):
+            return Strip.blank(width)
+        text = self._rows[index].text.copy()
+        text.truncate(width, pad=True)
+        if index == self.cursor and self.has_focus:
+            text.stylize("reverse")
+        return Strip(text.render(self.app.console), width).apply_style(self.rich_style)
+
+    def render(self) -> RenderResult:
+        return ""
+
+    def watch_cursor(self, cursor: int) -> None:
+        self.scroll_to(y=max(0, min(self.scroll_offset.y, cursor), cursor - self.size.height + 1), animate=False)
+        self.refresh()
+
+    def on_focus(self) -> None:
+        self.refresh()
+
+    def on_blur(self) -> None:
+        self.refresh()
+
+    def on_resize(self) -> None:
+        self.virtual_size = Size(self.size.width, len(self._rows))
+
+    def action_move(self, by: int) -> None:
+        if self._rows:
+            self.cursor = max(0, min(len(self._rows) - 1, self.cursor + by))
+
+    def action_toggle(self) -> None:
+        if self._rows:
+            row = self._rows[self.cursor]
+            if row.feature is not None:
+                self.post_message(FeatureToggled(row.feature))
+            elif row.kind:
+                self.post_message(KindToggled(row.kind))
+
+    def action_count(self, change: int) -> None:
+        if self._rows and self._rows[self.cursor].kind:
+            self.post_message(CountChanged(self._rows[self.cursor].kind, change))
+
+    def on_click(self, event: Click) -> None:
+        index = event.y + self.scroll_offset.y
+        if 0 <= index < len(self._rows):
+            self.cursor = index
+            self.action_toggle()

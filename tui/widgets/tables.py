@@ -1,0 +1,75 @@
+"""The tables under the plot: kinds of direction, and next tokens before and after."""
+
+from __future__ import annotations
+
+from rich.text import Text
+from textual.app import RenderResult
+from textual.widget import Widget
+
+from sessions.digest import digest, number
+from tui.charts import View
+from tui.kinds import look
+from tui.picture import Picture, TokenRow
+
+
+class KindTable(Widget):
+    """Per kind: n, median threshold and quartiles, max-slope step, censored share."""
+
+    def __init__(self, **kwargs: str) -> None:
+        super().__init__(**kwargs)
+        self._lines: list[Text] = []
+
+    def show(self, picture: Picture) -> None:
+        """Show the digest of a picture's curves."""
+        several = len({s.base_kind for s in picture.summaries}) > 1
+        unit = "°" if picture.unit == "degrees" else ""
+        head = f"{'kind':<18} {'n':>3}  {'threshold':>9}{unit}  {'quartiles':<15} {'max-slope':>9} {'censored':>8}"
+        lines = [Text(head, style="dim", no_wrap=True)]
+        for d in digest(picture.summaries):
+            style = look(d.kind)
+            name = f"{d.kind}@{d.base_kind}" if several else d.kind
+            line = Text(f"{style.letter} ", style=f"bold {style.style}", no_wrap=True)
+            line.append(f"{name:<16.16} {d.n:>3}  {number(d.threshold, 3):>9}{' ' * len(unit)}  ", style="default")
+            line.append(f"{number(d.threshold_low, 3) + ' - ' + number(d.threshold_high, 3):<15}")
+            line.append(f" {number(d.max_slope_step, 3):>9} {d.censored:>8.0%}")
+            lines.append(line)
+        self._lines = lines
+        self.refresh()
+
+    def render(self) -> RenderResult:
+        return Text("\n", end="").join(self._lines)
+
+
+class NextTokens(Widget):
+    """The most probable next tokens, unperturbed and at the cursor."""
+
+    def __init__(self, **kwargs: str) -> None:
+        super().__init__(**kwargs)
+        self._lines: list[Text] = [Text("next tokens appear with the first curve", style="dim")]
+
+    def show(self, picture: Picture, view: View, rows: int = 5) -> None:
+        """Show the tokens at the cursor of a picture."""
+        if not 0 <= view.curve < len(picture.curves):
+            return
+        curve = picture.curves[view.curve]
+        before, here = picture.tokens(curve, view.step, rows)
+        if not before:
+            self._lines = [Text("this experiment keeps no next tokens", style="dim")]
+            self.refresh()
+            return
+        lines = [Text(f"{'unperturbed':<22}{'here':<22}", style="dim", no_wrap=True)]
+        known = {row.token for row in before}
+        for old, new in zip(before, here, strict=True):
+            line = Text(_cell(old), no_wrap=True)
+            line.append(_cell(new), style="" if new.token in known else "bold")
+            lines.append(line)
+        self._lines = lines
+        self.refresh()
+
+    def render(self) -> RenderResult:
+        return Text("\n", end="").join(self._lines)
+
+
+def _cell(row: TokenRow) -> str:
+    token = row.token.replace("\n", "⏎").replace("<|endoftext|>", "<end>")
+    return f"{token:<13.13} {row.probability:>6.3f}  "
