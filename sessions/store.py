@@ -123,16 +123,20 @@ class RunWriter:
     def finish(self, end: RunEnded) -> Run:
         """Write the last event, the derived tables and the final record; gives the run as it now stands."""
         self.write(end)
-        self._file.close()
+        self.close()
         run = read_run(self.folder)
         columns = write_tables(run)
         self._record.update(status=end.status, why=end.why, ended=_now(), tables=columns)
         self._save_record()
         return run
 
+    def close(self) -> None:
+        """Let go of the file as it stands; the folder can be resumed."""
+        self._file.close()
+
     def discard(self) -> None:
         """Remove the folder: a cancelled preview leaves none."""
-        self._file.close()
+        self.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _save_record(self) -> None:

@@ -50,6 +50,7 @@ class DirscopeApp(App[None]):
         self._player = player
         self.bridge: Bridge | None = None
         if player is None:
+            prepare_spawning()  # before Textual takes over stderr, or no process can be spawned
             options = WorkerOptions(cache=where.cache, log=where.log)
             self.bridge = Bridge(self._post_to_probe, options)
         self.probe = ProbeScreen(recipe, self.bridge, session, player, opened)
@@ -88,7 +89,6 @@ class DirscopeApp(App[None]):
         return cls(player.recipe, None, places(), player)
 
     def on_mount(self) -> None:
-        prepare_spawning()
         self.push_screen(self.probe)
         if self.bridge is not None:
             # After the first frame, so that starting a process does not delay it.

@@ -87,10 +87,15 @@ class Bridge:
     def stop(self) -> None:
         """End the worker and the thread; an unfinished run is closed as stopped if it has curves."""
         self._orders.put(None)
-        self._thread.join(timeout=5)
+        if self._thread.is_alive():
+            self._thread.join(timeout=5)
 
     def _loop(self) -> None:
-        self._worker.start()
+        try:
+            self._worker.start()
+        except (OSError, ValueError) as error:
+            self._post(EngineDied(f"The worker process could not be started: {error}. Leave the app and try --batch."))
+            return
         while True:
             try:
                 if not self._take_orders():

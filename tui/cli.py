@@ -267,9 +267,6 @@ def _open_app(make: Callable[[], Any], mouse: bool) -> int:
 
     if not all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):
         raise UsageError("The app needs a terminal and this is none: use dirscope --batch RECIPE, or replay --verify.")
-    from engine.client import prepare_spawning
-
-    prepare_spawning()
     app = make()
     app.run(mouse=mouse)
     return int(app.return_code or 0)

@@ -69,7 +69,7 @@ def draw(chart: Chart, width: int, height: int) -> Text:
     plotext.limit_size(False, False)
     plotext.plotsize(width, height)
     plotext.theme("clear")
-    marker = "dot" if chart.ascii else "braille"
+    marker = "*" if chart.ascii else "braille"
     bottom, top = _limits(chart)
     plotext.xlim(0, chart.x_stop)
     plotext.ylim(bottom, top)

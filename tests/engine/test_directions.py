@@ -27,9 +27,9 @@ def lab_of(model: Model, workshop: Workshop, **data) -> Laboratory:  # type: ign
     return Laboratory(model, parse_recipe({"site": site, "population": {"n": 500}, **data}), workshop)
 
 
-def draw(lab: Laboratory, kind: str, index: int = 0, base: Base | None = None, **options):  # type: ignore[no-untyped-def]
+def draw(lab: Laboratory, kind: str, number: int = 0, base: Base | None = None, **options):  # type: ignore[no-untyped-def]
     spec = DIRECTIONS[kind].spec(kind=kind, **options)
-    return DIRECTIONS[kind].draw(spec, lab, base or lab.site, index)
+    return DIRECTIONS[kind].draw(spec, lab, base or lab.site, number)
 
 
 def test_random_targets_have_the_populations_mean_and_covariance() -> None:
@@ -59,11 +59,9 @@ def test_real_other_ends_at_a_member_that_is_not_the_base(embedded: Model, works
     assert len(set(rows)) == 20
     first = draw(lab, "real-other", 0)
     assert np.allclose(lab.site.vector + first.vector, lab.population.vectors[rows[0]], atol=1e-5)
-    member = next(b for b in [lab.population.vectors[rows[0]]])
-    as_base = Base("prompt", 0, "", member, lab.site.token_ids)
-    assert all(
-        np.abs(draw(lab, "real-other", i, as_base).vector).max() > 0 for i in range(len(lab.population.vectors) - 1)
-    )
+    as_base = Base("prompt", 0, "", lab.population.vectors[rows[0]], lab.site.token_ids)
+    from_member = [draw(lab, "real-other", i, as_base) for i in range(len(lab.population.vectors) - 1)]
+    assert all(np.abs(d.vector).max() > 0 for d in from_member)
 
 
 def test_asking_for_too_many_members_is_refused(embedded: Model, workshop: Workshop) -> None:
@@ -79,9 +77,8 @@ def test_mixtures_do_not_involve_the_base(embedded: Model, workshop: Workshop) -
         assert np.array_equal(draw(lab, kind, 1).vector, draw(lab, kind, 1, elsewhere).vector)
     detail = draw(lab, "real-mixture", 4).detail
     vectors = lab.population.vectors
-    assert np.array_equal(
-        draw(lab, "real-mixture", 4).vector, vectors[detail["plus_row"]] - vectors[detail["minus_row"]]
-    )
+    expected = vectors[detail["plus_row"]] - vectors[detail["minus_row"]]
+    assert np.array_equal(draw(lab, "real-mixture", 4).vector, expected)
 
 
 def test_vectors_of_a_centred_model_have_no_mean(embedded: Model, workshop: Workshop) -> None:

@@ -38,13 +38,18 @@ def test_suffix_pass_agrees_with_full_passes_at_every_hook(name: str, request: p
 def test_the_model_is_untouched_afterwards(embedded: Model) -> None:
     ids = torch.tensor([IDS])
     before = embedded.network(input_ids=ids).logits
+
+    def hooks() -> list[tuple[int, int]]:
+        return [(len(layer._forward_hooks), len(layer._forward_pre_hooks)) for layer in embedded.layers]
+
+    hooks_before = hooks()
     forward = forward_at(embedded, "blocks.2.hook_resid_pre")
     forward.run(forward.host(IDS, 5), torch.randn(3, embedded.d_model))
     with pytest.raises(RuntimeError):
         forward.run(forward.host(IDS, 5), torch.randn(3, embedded.d_model + 1))
     assert torch.equal(embedded.network(input_ids=ids).logits, before)
     assert all("forward" not in layer.__dict__ for layer in embedded.layers)
-    assert not any(layer._forward_hooks or layer._forward_pre_hooks for layer in embedded.layers)
+    assert hooks() == hooks_before
 
 
 def test_only_the_chosen_position_changes(embedded: Model) -> None:

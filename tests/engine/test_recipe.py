@@ -86,12 +86,12 @@ def test_what_is_wrong_is_named(data: dict, words: list[str]) -> None:
 
 def test_a_file_that_is_not_toml_is_named(tmp_path: Path) -> None:
     (tmp_path / "r.toml").write_text("site: prompt")
-    with pytest.raises(RecipeError, match="r.toml is not TOML"):
+    with pytest.raises(RecipeError, match=r"r\.toml is not TOML"):
         read_recipe(tmp_path / "r.toml")
 
 
 def test_nan_written_in_toml_is_refused() -> None:
-    with pytest.raises(RecipeError, match="metrics.level"):
+    with pytest.raises(RecipeError, match=r"metrics\.level"):
         parse_recipe(parse_toml('[site]\nprompt = "a"\n[metrics]\nlevel = nan', "text"))
 
 

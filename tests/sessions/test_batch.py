@@ -195,7 +195,7 @@ def test_a_time_limit_keeps_what_is_done_and_resuming_ends_the_same(tmp_path: Pa
     kept = [line for line in lines if json.loads(line)["type"] == "curve"]
     resumed = command("--batch", "out", "--out", "out", "--resume", cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr
-    after = [line for line in (tmp_path / "out" / "events.jsonl").read_text().splitlines()]
+    after = (tmp_path / "out" / "events.jsonl").read_text().splitlines()
     assert [line for line in after if json.loads(line)["type"] == "curve"][: len(kept)] == kept
     whole = command("--batch", "r.toml", "--out", "whole", cwd=tmp_path)
     assert whole.returncode == 0
@@ -253,7 +253,7 @@ def test_exports_hold_every_value(run_folder: Path, tmp_path: Path) -> None:
     for form in ("csv", "parquet", "jsonl", "md"):
         done = command("export", str(run_folder), "--format", form, "--out", f"x.{form}", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
-    rows = list(csv.DictReader((tmp_path / "x.csv").open()))
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "x.csv").read_text())))
     assert len(rows) == len(frame)
     assert [float(r["value"]) for r in rows] == frame["value"].to_pylist()
     assert pq.read_table(tmp_path / "x.parquet").drop_columns(["run"]).equals(frame)

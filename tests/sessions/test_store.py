@@ -75,7 +75,7 @@ def test_unknown_events_are_skipped_and_newer_schemas_refused() -> None:
 
 
 def test_recipe_and_record_are_there_before_anything_is_computed(tmp_path: Path) -> None:
-    RunWriter.create(tmp_path / "run", RECIPE)
+    RunWriter.create(tmp_path / "run", RECIPE).close()
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert (record["schema_version"], record["status"]) == (1, "running")
     assert read_run(tmp_path / "run").recipe == RECIPE
@@ -121,6 +121,7 @@ def test_a_cut_last_line_costs_only_itself(tmp_path: Path, cut: int) -> None:
     writer = RunWriter.create(tmp_path / "run", RECIPE)
     for event in (RunStarted(INFO), base(), curve(0), curve(1)):
         writer.write(event)
+    writer.close()
     file = tmp_path / "run" / "events.jsonl"
     file.write_bytes(file.read_bytes()[:-cut])
     run = read_run(tmp_path / "run")
@@ -159,9 +160,11 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
 def test_a_resumed_run_refuses_another_model(tmp_path: Path) -> None:
     writer = RunWriter.create(tmp_path / "run", RECIPE)
     writer.write(RunStarted(INFO))
+    writer.close()
     again = RunWriter.resume(tmp_path / "run")
     with pytest.raises(RunFolderError, match="cannot go on"):
         again.write(RunStarted({**INFO, "model": {"weights_sha256": "c" * 64}}))
+    again.close()
 
 
 def test_discarding_leaves_nothing(tmp_path: Path) -> None:

@@ -46,16 +46,15 @@ KL, L2 or cosine along each direction; a letter at a curve's end names its kind.
     class Drawn(Message):
         """A chart is finished, off the event loop."""
 
-        def __init__(self, text: Text, size: tuple[int, int]) -> None:
+        def __init__(self, text: Text) -> None:
             super().__init__()
             self.text = text
-            self.size = size
 
     def __init__(self, **kwargs: str) -> None:
         super().__init__(**kwargs)
         self._chart: Chart | None = None
         self._text = Text("")
-        self._running: Future[None] | None = None
+        self._drawing: Future[None] | None = None
         self._stale = False
         self._last = 0.0
         self._note = ""
@@ -73,7 +72,7 @@ KL, L2 or cosine along each direction; a letter at a curve's end names its kind.
 
     def _request(self) -> None:
         self._stale = True
-        if self._running is not None or not self.is_mounted:
+        if self._drawing is not None or not self.is_mounted:
             return
         wait = self._last + DRAW_SECONDS - time.monotonic()
         if wait > 0:
@@ -83,18 +82,23 @@ KL, L2 or cosine along each direction; a letter at a curve's end names its kind.
 
     def _draw(self) -> None:
         chart, (width, height) = self._chart, self.size
-        if chart is None or not self._stale or self._running is not None:
+        if chart is None or not self._stale or self._drawing is not None:
             return
         self._stale, self._last = False, time.monotonic()
 
         def work() -> None:
-            self.post_message(self.Drawn(draw(chart, width, height), (width, height)))
+            try:
+                text = draw(chart, width, height)
+            except Exception as error:
+                # An exception here would vanish with the thread: the plot says it instead.
+                text = Text(f"cannot draw this chart: {type(error).__name__}: {error}")
+            self.post_message(self.Drawn(text))
 
-        self._running = _DRAWER.submit(work)
+        self._drawing = _DRAWER.submit(work)
 
     def on_curve_plot_drawn(self, message: Drawn) -> None:
         message.stop()
-        self._running = None
+        self._drawing = None
         self._text = message.text
         self.refresh()
         if self._stale:

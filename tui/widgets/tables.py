@@ -23,15 +23,15 @@ class KindTable(Widget):
         """Show the digest of a picture's curves."""
         several = len({s.base_kind for s in picture.summaries}) > 1
         unit = "°" if picture.unit == "degrees" else ""
-        head = f"{'kind':<18} {'n':>3}  {'threshold':>9}{unit}  {'quartiles':<15} {'max-slope':>9} {'censored':>8}"
+        head = f"{'kind':<17}{'n':>4} {'threshold' + unit:>9} {'quartiles':>13} {'max-slope':>10} {'censored':>9}"
         lines = [Text(head, style="dim", no_wrap=True)]
         for d in digest(picture.summaries):
             style = look(d.kind)
             name = f"{d.kind}@{d.base_kind}" if several else d.kind
+            quartiles = f"{number(d.threshold_low, 3)}-{number(d.threshold_high, 3)}"
             line = Text(f"{style.letter} ", style=f"bold {style.style}", no_wrap=True)
-            line.append(f"{name:<16.16} {d.n:>3}  {number(d.threshold, 3):>9}{' ' * len(unit)}  ", style="default")
-            line.append(f"{number(d.threshold_low, 3) + ' - ' + number(d.threshold_high, 3):<15}")
-            line.append(f" {number(d.max_slope_step, 3):>9} {d.censored:>8.0%}")
+            line.append(f"{name:<15.15}{d.n:>4} {number(d.threshold, 3):>9} {quartiles:>13}", style="default")
+            line.append(f" {number(d.max_slope_step, 3):>10} {d.censored:>9.0%}", style="default")
             lines.append(line)
         self._lines = lines
         self.refresh()

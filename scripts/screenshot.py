@@ -1,0 +1,50 @@
+"""Make the picture of the README from the running app: `python scripts/screenshot.py [FILE]`.
+
+Starts the app with the bundled model in a temporary home, waits for the curves, moves the cursor, saves an SVG.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+PICTURE = Path(__file__).parents[1] / "docs" / "dirscope.svg"
+
+
+async def take(file: Path) -> None:
+    from tui.app import DirscopeApp
+
+    app = DirscopeApp.fresh()
+    async with app.run_test(size=(120, 38)) as pilot:
+        deadline = time.monotonic() + 120
+
+        async def settled() -> None:
+            while not (app.probe.picture.ended and app.probe.folder is not None):
+                if app.probe.problem or time.monotonic() > deadline:
+                    raise SystemExit(f"no curves to show: {app.probe.problem or app.probe.picture.status}")
+                await pilot.pause(0.1)
+
+        await settled()
+        while not app.probe.features.rows and time.monotonic() < deadline:
+            await pilot.pause(0.1)
+        features = [f.index for f in app.probe.features.rows[:2]]
+        from tui import edits
+
+        for index in features:
+            app.probe.change(lambda recipe, index=index: edits.toggled_feature(recipe, index))
+        await pilot.pause(0.2)
+        await settled()
+        await pilot.press("c")
+        await pilot.pause(1.0)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(app.export_screenshot(title="dirscope"), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as home:
+        os.environ["DIRSCOPE_HOME"] = home
+        asyncio.run(take(Path(sys.argv[1]) if len(sys.argv) > 1 else PICTURE))

@@ -1,0 +1,374 @@
+"""The app, driven with Textual's Pilot over the real worker and the bundled model."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Input, OptionList, Static
+
+from sessions.library import entries, run_folders
+from sessions.reader import read_run
+from tui.app import DirscopeApp
+from tui.screens.dialogs import Choose, Help, TwoPrompts
+from tui.screens.probe import ProbeScreen
+from tui.widgets.curve_plot import CurvePlot
+from tui.widgets.direction_list import DirectionList
+from tui.widgets.token_strip import TokenStrip
+
+SMALL = ["population.n=60", "path.steps=20"]
+Story = Callable[[DirscopeApp, Pilot], Awaitable[None]]
+
+
+def play(story: Story, app: DirscopeApp | None = None, size: tuple[int, int] = (120, 40)) -> None:
+    """Run a story in an app of its own."""
+
+    async def run() -> None:
+        subject = app or DirscopeApp.fresh(SMALL)
+        async with subject.run_test(size=size) as pilot:
+            await story(subject, pilot)
+
+    asyncio.run(run())
+
+
+async def until(pilot: Pilot, condition: Callable[[], bool], what: str, seconds: float = 40) -> None:
+    """Wait for something that the worker brings about."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise AssertionError(f"waited {seconds} s for {what}; the screen says:\n{frame(pilot)}")
+        await pilot.pause(0.05)
+
+
+def frame(pilot: Pilot) -> str:
+    """The screen as text, one line per row."""
+    strips = pilot.app.screen._compositor.render_strips()
+    return "\n".join("".join(segment.text for segment in strip).rstrip() for strip in strips)
+
+
+async def saved(app: DirscopeApp, pilot: Pilot) -> None:
+    """Wait until the run on the screen is whole and on disk."""
+    await until(pilot, lambda: app.probe.picture.ended and app.probe.folder is not None, "a saved run")
+    await pilot.pause(0.4)
+
+
+def test_curves_come_by_themselves_and_the_run_is_on_disk() -> None:
+    async def story(app: DirscopeApp, pilot: Pilot) -> None:
+        await until(pilot, lambda: "Once upon a time" in frame(pilot), "the first frame")
+        assert not app.probe.picture.curves  # it does not wait for the worker
+        await saved(app, pilot)
+        text = frame(pilot)
+        assert len(app.probe.picture.curves) == 24
+        assert "saved 0001" in text
+        assert "[who]" in text
+        assert "threshold" in text
+        assert all(letter in text for letter in "rRi")
+        folder = app.probe.folder
+        assert folder is not None
+        run = read_run(folder)
+        for drawn, stored in zip(app.probe.drawn.curves, run.curves, strict=True):
+            assert np.array_equal(drawn.kl, stored.kl)
+
+    play(story)
+
+
+def test_everything_that_shapes_the_picture_can_be_changed_by_key() -> None:
+    async def story(app: DirscopeApp, pilot: Pilot) -> None:
+        probe = app.probe
+        await saved(app, pilot)
+        first_run = probe.run_id
+
+        await pilot.press("left")
+        await until(pilot, lambda: probe.picture.site.get("position") == 10 and probe.picture.ended, "position 10")
+        assert "[girl]" in frame(pilot)
+        assert probe.run_id > first_run
+
+        await pilot.press("s")
+        await until(pilot, lambda: probe.picture.unit == "degrees" and probe.picture.ended, "a sphere")
+        assert probe.recipe.path.mode == "sphere"
+
+        await pilot.press("right_square_bracket")
+        await until(pilot, lambda: probe.picture.site.get("write") == "blocks.2.hook_resid_pre", "the next layer")
+
+        await pilot.press("m")
+        assert probe.view.metric == "l2"
+        await pilot.press("m", "m")
+        assert probe.view.metric == "kl"
+
+        await pilot.press("d", "down", "down", "space")
+        await until(pilot, lambda: {s.kind for s in probe.picture.summaries} == {"random", "real-other"}, "two kinds")
+        await pilot.press("up", "plus")
+        await until(pilot, lambda: sum(s.kind == "real-other" for s in probe.picture.summaries) == 9, "nine")
+
+        await pilot.press("p")
+        prompt = probe.query_one("#prompt", Input)
+        assert prompt.has_focus
+        prompt.value = ""
+        await pilot.press(*"One day a dog", "enter")
+        await until(pilot, lambda: "dog" in "".join(probe.picture.site.get("tokens", [])), "the new prompt")
+        assert probe.query_one(TokenStrip).has_focus
+        await saved(app, pilot)
+        assert probe.recipe.site.prompt == "One day a dog"
+        folder = probe.folder
+        assert folder is not None
+        assert read_run(folder).recipe == probe.recipe
+
+    play(story)
+
+
+def test_features_of_the_token_can_be_ticked() -> None:
+    async def story(app: DirscopeApp, pilot: Pilot) -> None:
+        probe = app.probe
+        await saved(app, pilot)
+        await until(pilot, lambda: bool(probe.features.rows), "active features")
+        rows = probe.query_one(DirectionList).rows
+        place = next(i for i, row in enumerate(rows) if row.feature is not None)
+        feature = rows[place].feature
+        assert feature == probe.features.rows[0].index
+        await pilot.press("d", *["down"] * place, "space")
+        await until(pilot, lambda: any(s.kind == "sae-feature" for s in probe.picture.summaries), "a feature curve")
+        assert [s.label for s in probe.picture.summaries if s.kind == "sae-feature"] == [f"#{feature}"]
+        assert f"▣ #{feature}" in frame(pilot)
+
+    play(story)
+
+
+def test_steering_asks_for_two_prompts_that_differ() -> None:
+    async def story(app: DirscopeApp, pilot: Pilot) -> None:
+        probe = app.probe
+        await saved(app, pilot)
+        rows = probe.query_one(DirectionList).rows
+        place = next(i for i, row in enumerate(rows) if row.kind == "steering")
+        await pilot.press("d", *["down"] * place, "space")
+        assert isinstance(app.screen, TwoPrompts)
+        app.screen.query_one("#plus", Input).value = "She was happy"
+        app.screen.query_one("#minus", Input).value = "She was happy"
+        await pilot.press("enter")
+        assert isinstance(app.screen, TwoPrompts)  # identical prompts are not taken
+        app.screen.query_one("#minus", Input).value = "She was sad"
+        await pilot.press("enter")
+        await until(pilot, lambda: any(s.kind == "steering" for s in probe.picture.summaries), "a steering curve")
+
+    play(story)
+
+
+def test_the_cursor_reads_values_and_next_tokens() -> None:
+    async def story(app: DirscopeApp, pilot: Pilot) -> None:
+        probe = app.probe
+        await saved(app, pilot)
+        await pilot.press("c")
+        assert probe.query_one(CurvePlot).has_focus
+        probe.view = type(probe.view)(step=3, curve=0)
+        await pilot.press("right", "right", "down")
+        assert (probe.view.step, probe.view.curve) == (5, 1)
+        await pilot.pause(0.4)
+        curve = probe.drawn.curves[1]
+        assert f"kl {curve.kl[5]:.4g}" in frame(pilot)
+        assert curve.tokens is not None
+        top = curve.tokens.strings[int(curve.tokens.ids[5][0])].strip()
+        assert top in frame(pilot)
+        await pilot.press("left", "left", "left", "left", "left", "left")
+        assert probe.view.step == 0
+
+    play(story)
+
+
+def test_mistakes_are_said_where_they_stay_and_nothing_is_lost() -> None:
+    async def story(app: DirscopeApp, pilot: Pilot) -> None:
+        probe = app.probe
+        await saved(app, pilot)
+        before = probe.recipe
+        await pilot.press("p")
+        probe.query_one("#prompt", Input).value = ""
+        await until(pilot, lambda: "prompt is empty" in frame(pilot), "the sentence")
+        assert probe.recipe == before
+        probe.query_one("#prompt", Input).value = "word " * 300
+        await until(pilot, lambda: "context of 128" in frame(pilot), "the other sentence")
+        assert len(probe.drawn.curves) == 24  # the last good picture stays
+        probe.query_one("#prompt", Input).value = "One day"
+        await until(pilot, lambda: not probe.problem and probe.picture.ended and probe.folder is not None, "recovery")
+        await pilot.press("escape", "d", "space", "down", "space", "down", "space")
+        await until(pilot, lambda: "at least one kind" in probe.problem, "the refusal to clear the last kind")
+
+    play(story)
+
+
+def test_a_newer_change_leaves_no_trace_of_the_cancelled_run() -> None:
+    async def story(app: DirscopeApp, pilot: Pilot) -> None:
+        probe = app.probe
+        await saved(app, pilot)
+        await pilot.press("left", "left", "left", "left")
+        await until(pilot, lambda: probe.picture.site.get("position") == 7, "the last position")
+        await saved(app, pilot)
+        assert app.probe.session is not None
+        runs = [read_run(f) for f in run_folders(app.probe.session.folder)]
+        assert all(run.status == "done" for run in runs)
+        assert runs[-1].recipe.site.position == 7
+        assert len(runs) <= 5
+
+    play(story)
+
+
+def test_a_dead_worker_is_replaced_and_said() -> None:
+    async def story(app: DirscopeApp, pilot: Pilot) -> None:
+        probe = app.probe
+        await saved(app, pilot)
+        assert app.bridge is not None
+        process = app.bridge._worker._process
+        assert process is not None
+        os.kill(process.pid or 0, signal.SIGKILL)
+        await until(pilot, lambda: "killed" in probe.problem, "the sentence")
+        await pilot.press("left")
+        await until(pilot, lambda: probe.picture.site.get("position") == 10 and probe.picture.ended, "a new run", 120)
+        assert not probe.problem
+
+    play(story)
+
+
+def test_the_app_replays_a_run_without_a_worker(run_folder: Path) -> None:
+    async def story(app: DirscopeApp, pilot: Pilot) -> None:
+        probe = app.probe
+        assert app.bridge is None
+        await until(pilot, lambda: probe.picture.ended, "the end of the replay", 20)
+        await pilot.pause(0.4)
+        stored = read_run(run_folder)
+        assert [c.summary for c in probe.drawn.curves] == [c.summary for c in stored.curves]
+        assert "replayed out" in frame(pilot)
+        await pilot.press("s")
+        assert "This is a replay" in probe.problem
+        assert probe.recipe == stored.recipe
+        await pilot.press("n")
+        assert not probe.picture.ended or probe.player is not None
+
+    play(story, DirscopeApp.replaying(run_folder, speed=20))
+
+
+def test_an_opened_session_shows_its_last_run_and_grows(home: Path) -> None:
+    async def first(app: DirscopeApp, pilot: Pilot) -> None:
+        await saved(app, pilot)
+
+    play(first)
+    folder = entries(home / "sessions")[0].folder
+
+    async def second(app: DirscopeApp, pilot: Pilot) -> None:
+        probe = app.probe
+        await until(pilot, lambda: len(probe.drawn.curves) == 24, "the stored curves", 5)
+        assert probe.run_id == 0  # nothing is computed until something changes
+        await pilot.press("left")
+        await until(pilot, lambda: probe.picture.site.get("position") == 10, "the new run")
+        await saved(app, pilot)
+        assert probe.folder == folder / "runs" / "0002"
+
+    play(second, DirscopeApp.opening(folder))
+
+
+def test_sessions_can_be_listed_and_opened_inside_the_app(home: Path, run_folder: Path) -> None:
+    shutil.copytree(run_folder, home / "sessions" / "colleague")
+
+    async def story(app: DirscopeApp, pilot: Pilot) -> None:
+        probe = app.probe
+        await saved(app, pilot)
+        await pilot.press("o")
+        assert isinstance(app.screen, Choose)
+        options = app.screen.query_one(OptionList)
+        keys = [options.get_option_at_index(i).id for i in range(options.option_count)]
+        options.highlighted = keys.index(str(home / "sessions" / "colleague"))
+        await pilot.press("enter")
+        await until(pilot, lambda: probe.folder == home / "sessions" / "colleague", "the other run", 5)
+        assert probe.recipe == read_run(run_folder).recipe
+
+    play(story)
+
+
+def test_a_run_can_be_exported_and_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    async def story(app: DirscopeApp, pilot: Pilot) -> None:
+        await saved(app, pilot)
+        await pilot.press("e", "enter")
+        await pilot.pause(0.3)
+        files = list(tmp_path.glob("dirscope-*.csv"))
+        assert len(files) == 1
+        assert files[0].read_text().startswith("run,curve,base,step")
+        await pilot.press("y")
+        assert "| prompt | random | 8 |" in app.clipboard
+
+    play(story)
+
+
+@pytest.mark.parametrize("size", [(120, 40), (80, 24), (60, 16), (200, 60)])
+def test_the_screen_is_whole_at_every_size(run_folder: Path, size: tuple[int, int]) -> None:
+    async def story(app: DirscopeApp, pilot: Pilot) -> None:
+        await until(pilot, lambda: app.probe.picture.ended, "the end of the replay", 20)
+        await pilot.pause(0.5)
+        lines = frame(pilot).splitlines()
+        assert len(lines) == size[1]
+        assert max(len(line) for line in lines) <= size[0]
+        text = "\n".join(lines)
+        assert "dirscope" in lines[0]
+        assert "[who]" in text
+        assert "real-other" in text
+        assert "╰" in text
+        plot = app.probe.query_one(CurvePlot)
+        assert plot.size.height >= 6
+
+    play(story, DirscopeApp.replaying(run_folder, speed=100), size)
+
+
+def test_a_storm_of_resizes_leaves_the_app_alive(run_folder: Path) -> None:
+    async def story(app: DirscopeApp, pilot: Pilot) -> None:
+        await until(pilot, lambda: app.probe.picture.ended, "the end of the replay", 20)
+        for size in ((40, 10), (200, 60), (20, 5), (80, 24), (10, 3), (120, 40)):
+            await pilot.resize_terminal(*size)
+            await pilot.pause(0.05)
+        await pilot.pause(0.5)
+        assert "[who]" in frame(pilot)
+
+    play(story, DirscopeApp.replaying(run_folder, speed=100))
+
+
+def test_help_names_every_key_and_the_palette_every_action(run_folder: Path) -> None:
+    from tui.actions import ACTIONS
+    from tui.help import help_text
+
+    async def story(app: DirscopeApp, pilot: Pilot) -> None:
+        await until(pilot, lambda: app.probe.picture.ended, "the end of the replay", 20)
+        await pilot.press("question_mark")
+        assert isinstance(app.screen, Help)
+        await pilot.press("escape")
+        assert isinstance(app.screen, ProbeScreen)
+        commands = {c.title for c in app.get_system_commands(app.screen)}
+        assert {a.label for a in ACTIONS} <= commands
+        assert all(a.help in help_text(None) for a in ACTIONS)
+        await pilot.press("ctrl+q")
+        assert not app.is_running or app._exit
+
+    play(story, DirscopeApp.replaying(run_folder, speed=100))
+
+
+def test_a_damaged_number_does_not_take_the_app_down(run_folder: Path, tmp_path: Path) -> None:
+    """NaN in a stored curve is a gap in the plot, nothing more."""
+    shutil.copytree(run_folder, tmp_path / "run")
+    events = tmp_path / "run" / "events.jsonl"
+    lines = [json.loads(line) for line in events.read_text().splitlines()]
+    for line in lines:
+        if line["type"] == "curve":
+            line["values"]["logits"]["kl"][4:9] = [None] * 5
+    events.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    async def story(app: DirscopeApp, pilot: Pilot) -> None:
+        await until(pilot, lambda: app.probe.picture.ended, "the end of the replay", 20)
+        await pilot.pause(0.5)
+        assert "cannot draw" not in frame(pilot)
+        assert isinstance(app.probe.query_one("#status"), Static)
+
+    play(story, DirscopeApp.replaying(tmp_path / "run", speed=100))
