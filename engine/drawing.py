@@ -57,7 +57,7 @@ class Base:
     vector: Vector
     """[d_hook], used exactly as stored."""
     token_ids: tuple[int, ...]
-    """The host context, up to the last read position."""
+    """The host context, as long as the site's prompt."""
     population_row: int | None = None
 
 

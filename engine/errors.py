@@ -2,8 +2,8 @@
 
     DirscopeError                 exit 1
     ├── RunFailedError            1    a run or one of its expectations failed
-    │   └── RunFolderError        1    a run folder is damaged or was written by something else
     ├── UsageError                2    the command or the recipe is wrong
+    │   ├── RunFolderError        2    a run folder is damaged or was written by something else
     │   └── RecipeError           2    a key, a type or a value of a recipe
     │       ├── PromptError       2    what only the tokenizer and the model can tell of a prompt
     │       ├── HookError         2    a hook point that does not exist or comes in the wrong order
@@ -37,14 +37,14 @@ class RunFailedError(DirscopeError):
     """A run stopped on an error of its own, or an expectation does not hold."""
 
 
-class RunFolderError(RunFailedError):
-    """A run folder lacks a file, or holds one that cannot be read."""
-
-
 class UsageError(DirscopeError):
     """The command line or the recipe is wrong."""
 
     exit_code = 2
+
+
+class RunFolderError(UsageError):
+    """A run folder lacks a file, or holds one that cannot be read."""
 
 
 class RecipeError(UsageError):

@@ -56,11 +56,6 @@ class Site:
     write: HookPoint
     reads: tuple[HookPoint, ...]
 
-    @property
-    def context(self) -> tuple[int, ...]:
-        """Tokens up to the read position: later ones cannot reach back to it."""
-        return self.token_ids[: self.read_position + 1]
-
 
 def resolve_site(recipe: Recipe, model: Model) -> Site:
     """Check prompt, positions and hooks against the model.
@@ -148,11 +143,11 @@ class Laboratory:
     @cached_property
     def site_host(self) -> Host:
         """The clean run of the site's prompt."""
-        return self.forward.host(self.where.context, self.where.position)
+        return self._host(self.where.token_ids)
 
     @cached_property
     def site(self) -> Base:
-        return Base("prompt", 0, "prompt", self._vector(self.site_host), self.where.context)
+        return Base("prompt", 0, "prompt", self._vector(self.site_host), self.where.token_ids)
 
     @cached_property
     def population(self) -> Population:
@@ -226,9 +221,13 @@ class Laboratory:
 
     def host_of(self, base: Base) -> Host:
         """The clean run a base is written into."""
-        if base.token_ids == self.where.context:
+        if base.token_ids == self.where.token_ids:
             return self.site_host
-        return self.forward.host(base.token_ids, self.where.position)
+        return self._host(base.token_ids)
+
+    def _host(self, token_ids: Sequence[int]) -> Host:
+        # Tokens after the read position cannot reach back to it.
+        return self.forward.host(token_ids[: self.where.read_position + 1], self.where.position)
 
     def base_row(self, base: Base, host: Host) -> Tensor:
         """What is written for the base run: raw residual [d_model], float64 on the CPU."""

@@ -41,6 +41,15 @@ def versions() -> dict[str, str]:
     return found
 
 
+def _prompts(lab: Laboratory) -> list[dict[str, Any]]:
+    """Every text the run feeds, with its token ids and strings."""
+    texts = [lab.recipe.site.prompt]
+    for spec in lab.recipe.directions:
+        texts.extend(t for key in ("prompt", "plus", "minus") if (t := getattr(spec, key, None)) is not None)
+    encoded = ((text, lab.model.encode(text, lab.recipe.site.bos)) for text in dict.fromkeys(texts))
+    return [{"text": text, "token_ids": ids, "tokens": lab.model.strings(ids)} for text, ids in encoded]
+
+
 def describe(lab: Laboratory, check: SelfCheck) -> dict[str, Any]:
     """The record of a run, with every `auto` resolved."""
     model, where, population, recipe = lab.model, lab.where, lab.population, lab.recipe
@@ -84,6 +93,7 @@ def describe(lab: Laboratory, check: SelfCheck) -> dict[str, Any]:
             "norm_percentile": float((norms < np.linalg.norm(x)).mean() * 100),
             "distance_from_mean": float(np.linalg.norm(x - population.mean)),
         },
+        "prompts": _prompts(lab),
         "population": {
             "source": recipe.population.prompts,
             "n": len(population.vectors),

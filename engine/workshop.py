@@ -65,7 +65,7 @@ class Workshop:
     def population(self, model: Model, section: PopulationSection, site: Site) -> Population:
         """The population at a site; depends on the prompt only through its length and the dropping of itself."""
         index, warning = population_index(site.position, site.bos)
-        window = Window(max(len(site.context), index + 1), model.bos if site.bos else None, index)
+        window = Window(max(len(site.token_ids), index + 1), model.bos if site.bos else None, index)
         identity = (model.weights_sha256, model.dtype, str(model.device))
 
         def texts() -> Sequences:

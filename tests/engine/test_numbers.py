@@ -71,7 +71,7 @@ def test_curves_agree_with_plain_forward_passes_in_float64(
     where = lab.where
     x = bases[0].vector.astype(np.float64)
     reads = [h.name for h in where.reads]
-    ids = list(where.context)
+    ids = list(where.token_ids[: where.read_position + 1])
     for curve in curves:
         d = curve.direction.astype(np.float64)
         for step in (0, 1, 4, 8):
@@ -107,7 +107,13 @@ def test_a_made_up_base_is_written_into_the_prompt_and_is_the_run_compared_with(
     lab, bases, curves = curves_of(embedded, {}, bases=[{"kind": "random"}])
     x = bases[0].vector.astype(np.float64)
     site = lab.site.vector.astype(np.float64)
-    arguments = (list(lab.where.context), lab.where.position, lab.where.read_position, lab.where.write.name, [])
+    arguments = (
+        list(lab.where.token_ids[: lab.where.read_position + 1]),
+        lab.where.position,
+        lab.where.read_position,
+        lab.where.write.name,
+        [],
+    )
     base_logits, _ = references["embedded"].run(*arguments, x - site)
     for curve in curves:
         u = curve.direction / np.linalg.norm(curve.direction.astype(np.float64))
@@ -118,7 +124,7 @@ def test_a_made_up_base_is_written_into_the_prompt_and_is_the_run_compared_with(
 
 def test_a_real_other_base_runs_in_its_own_context(embedded: Model, references: dict[str, Reference]) -> None:
     lab, bases, curves = curves_of(embedded, {}, bases=[{"kind": "real-other"}])
-    assert bases[0].token_ids != lab.where.context
+    assert bases[0].token_ids != lab.where.token_ids
     arguments = (list(bases[0].token_ids), lab.where.position, lab.where.read_position, lab.where.write.name, [])
     base_logits, _ = references["embedded"].run(*arguments, np.zeros(embedded.d_model))
     u = curves[0].direction / np.linalg.norm(curves[0].direction.astype(np.float64))
@@ -140,7 +146,13 @@ def test_step_zero_is_the_base_run_exactly(embedded: Model) -> None:
 def test_the_quadratic_prediction_is_the_limit_of_kl(embedded: Model, references: dict[str, Reference]) -> None:
     """KL(a) / (a^2 u'Fu / 2) tends to 1; the reference KL comes from float64 at a thousandth of the residual."""
     lab, bases, curves = curves_of(embedded, {})
-    arguments = (list(lab.where.context), lab.where.position, lab.where.read_position, lab.where.write.name, [])
+    arguments = (
+        list(lab.where.token_ids[: lab.where.read_position + 1]),
+        lab.where.position,
+        lab.where.read_position,
+        lab.where.write.name,
+        [],
+    )
     base_logits, _ = references["embedded"].run(*arguments, np.zeros(embedded.d_model))
     for curve in curves:
         a = 1e-3 * float(np.linalg.norm(bases[0].vector))
@@ -157,7 +169,13 @@ def test_float64_curves_agree_to_many_more_digits(references: dict[str, Referenc
 
     model = load_model(ModelSection(device="cpu", dtype="float64"))
     lab, _, curves = curves_of(model, {})
-    arguments = (list(lab.where.context), lab.where.position, lab.where.read_position, lab.where.write.name, [])
+    arguments = (
+        list(lab.where.token_ids[: lab.where.read_position + 1]),
+        lab.where.position,
+        lab.where.read_position,
+        lab.where.write.name,
+        [],
+    )
     base_logits, _ = references["embedded"].run(*arguments, np.zeros(model.d_model))
     u = curves[0].direction.astype(np.float64)
     logits, _ = references["embedded"].run(*arguments, curves[0].coordinate[8] * u / np.linalg.norm(u))

@@ -153,7 +153,7 @@ def test_stdout_carries_results_only(tmp_path: Path) -> None:
         (["--batch", "r.toml", "--out", "taken"], 2, "not empty"),
         (["--batch", "r.toml", "--out", "/proc/run"], 2, "/proc"),
         (["--batch", "r.toml", "--resume"], 2, "--out"),
-        (["--batch", "taken"], 1, "neither a run folder nor a session"),
+        (["--batch", "taken"], 2, "neither a run folder nor a session"),
         (["replay", "nowhere"], 2, "no run or session"),
         (["replay", "nowhere", "--verify"], 2, "no run or session"),
         (["--frobnicate"], 2, "dirscope --help"),
