@@ -19,7 +19,6 @@ from engine import metrics
 from engine.forward import Forward
 from engine.hooks import default_read, parse_hook
 from engine.models import Model, load_model
-from engine.quiet import quiet_libraries
 from engine.recipe import ModelSection
 
 STEPS: Final = 100
@@ -28,7 +27,6 @@ PROMPT: Final = "Once upon a time, there was a little girl"
 
 def bench_lines(model_name: str, rounds: int) -> Iterator[str]:
     """One line of text per method, medians over interleaved rounds."""
-    quiet_libraries()
     model = load_model(ModelSection(name=model_name))
     write = parse_hook(f"blocks.{min(1, model.n_layers - 1)}.hook_resid_pre", model.n_layers)
     forward = Forward(model, write, [parse_hook(default_read(model.n_layers), model.n_layers)])

@@ -1,4 +1,4 @@
-"""Keeps libraries from phoning home, drawing progress bars or forking threads. Call before importing them.
+"""Keeps libraries from phoning home, drawing progress bars, forking or spinning. Call before importing them.
 
 transformer-lens and sae-lens import wandb and opentelemetry; Hugging Face draws bars on a terminal that a text
 interface may own.
@@ -20,6 +20,9 @@ def quiet_libraries() -> None:
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "TOKENIZERS_PARALLELISM": "false",
         "TRANSFORMERS_VERBOSITY": "error",
+        # OpenMP threads wait for each other by spinning. Beside other jobs a spinning thread takes the core that the
+        # thread it waits for needs: with both of two cores busy a sweep took thousands of times as long.
+        "OMP_WAIT_POLICY": "PASSIVE",
     }.items():
         os.environ.setdefault(key, value)
     warnings.filterwarnings("ignore", module=r"(transformer_lens|sae_lens|transformers|torch|datasets|wandb)(\..*)?")

@@ -77,6 +77,7 @@ def chart(picture: Picture, view: View) -> Chart:
         y_stop=y_stop,
         levels=(level,) if view.metric == "kl" else (),
         verticals=tuple(verticals),
+        x_label="L2 distance" if picture.unit == "L2" else "angle, degrees",
         ascii=view.ascii,
     )
 

@@ -192,6 +192,9 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 
 def _bench(arguments: argparse.Namespace) -> int:
+    from engine.quiet import quiet_libraries
+
+    quiet_libraries()  # before the first import of torch
     from engine.bench import bench_lines
 
     for line in bench_lines(arguments.model, arguments.rounds):

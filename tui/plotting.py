@@ -69,6 +69,8 @@ def draw(chart: Chart, width: int, height: int) -> Text:
     plotext.limit_size(False, False)
     plotext.plotsize(width, height)
     plotext.theme("clear")
+    plotext.xaxes(True, False)  # no frame: its rows and columns are worth more as curve
+    plotext.yaxes(True, False)
     marker = "*" if chart.ascii else "braille"
     bottom, top = _limits(chart)
     plotext.xlim(0, chart.x_stop)
@@ -93,7 +95,7 @@ def draw(chart: Chart, width: int, height: int) -> Text:
             alike.setdefault((mark.character, mark.rgb), []).append(mark)
     for (character, rgb), marks in alike.items():
         plotext.scatter([m.x for m in marks], [m.y for m in marks], marker=character, color=rgb)
-    if chart.x_label:
+    if chart.x_label and height >= 14:
         plotext.xlabel(chart.x_label)
     return Text.from_ansi(plotext.build().rstrip("\n"), no_wrap=True, end="")
 

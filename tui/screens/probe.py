@@ -74,7 +74,7 @@ class ProbeScreen(Screen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [a.binding for a in ACTIONS]
     AUTO_FOCUS = "#tokens"
     HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]]] = [(0, "-narrow"), (110, "-wide")]
-    VERTICAL_BREAKPOINTS: ClassVar[list[tuple[int, str]]] = [(0, "-short"), (22, "-tall")]
+    VERTICAL_BREAKPOINTS: ClassVar[list[tuple[int, str]]] = [(0, "-short"), (22, "-low"), (32, "-tall")]
 
     def __init__(
         self,
@@ -279,7 +279,8 @@ class ProbeScreen(Screen[None]):
         tabs = " ".join(f"[b u]{m}[/]" if m == self.view.metric else m for m in METRICS)
         mode = self.recipe.path.mode
         paths = " ".join(f"[b u]{m}[/]" if m == mode else m for m in ("straight", "sphere"))
-        return f"{LABELS[self.view.metric]} ── {tabs} ── {paths}"
+        label = LABELS[self.view.metric] if self.size.width >= 110 else self.view.metric.upper()
+        return f"{label} ── {tabs} ── {paths}"
 
     def _readout(self) -> str:
         curves = self.drawn.curves

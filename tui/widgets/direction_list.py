@@ -119,7 +119,7 @@ minus the base) or *along* (a vector in its own right).
         index = y + self.scroll_offset.y
         width = self.size.width
         if not 0 <= index < len(self._rows):
-            return Strip.blank(width)
+            return Strip.blank(width, self.rich_style)
         text = self._rows[index].text.copy()
         text.truncate(width, pad=True)
         if index == self.cursor and self.has_focus:

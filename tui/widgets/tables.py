@@ -29,9 +29,10 @@ class KindTable(Widget):
             style = look(d.kind)
             name = f"{d.kind}@{d.base_kind}" if several else d.kind
             quartiles = f"{number(d.threshold_low, 3)}-{number(d.threshold_high, 3)}"
-            line = Text(f"{style.letter} ", style=f"bold {style.style}", no_wrap=True)
-            line.append(f"{name:<15.15}{d.n:>4} {number(d.threshold, 3):>9} {quartiles:>13}", style="default")
-            line.append(f" {number(d.max_slope_step, 3):>10} {d.censored:>9.0%}", style="default")
+            line = Text(no_wrap=True)
+            line.append(f"{style.letter} ", style=f"bold {style.style}")
+            line.append(f"{name:<15.15}{d.n:>4} {number(d.threshold, 3):>9} {quartiles:>13}")
+            line.append(f" {number(d.max_slope_step, 3):>10} {d.censored:>9.0%}")
             lines.append(line)
         self._lines = lines
         self.refresh()
