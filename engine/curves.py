@@ -5,6 +5,8 @@ Numpy only, closed form; knows series, not where they come from.
 
 from __future__ import annotations
 
+import math
+
 from engine.results import Series
 
 PLATEAU_FIT_SHARE = 0.1
@@ -21,8 +23,8 @@ def threshold(coordinate: Series, kl: Series, level: float) -> float | None:
     if not len(above):
         return None
     k = int(above[0])
-    if k == 0:
-        return float(coordinate[0])
+    if k == 0 or not math.isfinite(kl[k - 1]):
+        return float(coordinate[k])
     share = (level - kl[k - 1]) / (kl[k] - kl[k - 1])
     return float(coordinate[k - 1] + share * (coordinate[k] - coordinate[k - 1]))
 
@@ -32,15 +34,16 @@ def max_slope_step(l2: Series) -> int:
     return int((l2[1:] - l2[:-1]).argmax()) + 1
 
 
-def plateau_length(distance: Series, l2: Series, typical_distance: float) -> float | None:
+def plateau_length(distance: Series, l2: Series, typical_distance: float) -> float:
     """First distance where l2 exceeds 1.1 x the through-origin line fitted below 0.1 typical distances.
 
-    None when it never does, or when no step but the first lies below 0.1 typical distances.
+    Infinity when it never does; NaN when it cannot be told, since no step but the first lies below 0.1 typical
+    distances.
     """
-    early = (distance > 0) & (distance <= PLATEAU_FIT_SHARE * typical_distance)
+    early = (distance > 0) & (distance < PLATEAU_FIT_SHARE * typical_distance)
     if not early.any():
-        return None
+        return math.nan
     x, y = distance[early], l2[early]
     slope = (x @ y) / (x @ x)
     over = (l2 > PLATEAU_EXCESS * slope * distance).nonzero()[0]
-    return float(distance[over[0]]) if len(over) else None
+    return float(distance[over[0]]) if len(over) else math.inf

@@ -24,6 +24,8 @@ class Population:
 
     vectors: NDArray[np.float32]
     """[n, d_hook], in the basis of the hook."""
+    means: NDArray[np.float32]
+    """[n]: the mean over d_hook that the basis removed from each vector; zeros where it removes none."""
     token_ids: NDArray[np.int32]
     """[n, n_tokens]: the windows that were fed, aligned with `vectors`."""
     index: int
@@ -31,7 +33,7 @@ class Population:
     typical_distance: float
     """Median L2 distance over 1000 seeded pairs."""
     hash: str
-    """BLAKE2 of windows and vectors."""
+    """BLAKE2 of the windows' token ids."""
     warnings: tuple[str, ...] = ()
 
     @property
@@ -58,6 +60,8 @@ class Base:
     """[d_hook], used exactly as stored."""
     token_ids: tuple[int, ...]
     """The host context, as long as the site's prompt."""
+    mean: float = 0.0
+    """The mean over d_hook of its context's own residual, which the basis removed."""
     population_row: int | None = None
 
 
@@ -79,11 +83,11 @@ class Features(Protocol):
     @property
     def n_features(self) -> int: ...
 
-    def activations(self, vector: Vector) -> NDArray[np.float64]:
-        """Feature activations [d_sae]."""
+    def activations(self, base: Base) -> NDArray[np.float64]:
+        """Feature activations [d_sae] at a base."""
         ...
 
-    def contribution(self, vector: Vector, feature: int) -> NDArray[np.float64]:
+    def contribution(self, base: Base, feature: int) -> NDArray[np.float64]:
         """decode(f) - decode(f with f_i = 0) [d_hook]; for a feature that is off, of one unit of activation."""
         ...
 
@@ -101,6 +105,11 @@ class DrawContext(Protocol):
     @property
     def centred(self) -> bool:
         """Whether vectors of this basis have zero mean over d_hook."""
+        ...
+
+    @property
+    def position(self) -> int:
+        """Token index at which vectors are written."""
         ...
 
     @property
@@ -131,7 +140,11 @@ def nth_other(population: Population, rng: np.random.Generator, index: int, base
     Raises:
         DirectionError: The population has no such member.
     """
-    same = (population.vectors == base.vector).all(axis=1)
+    if base.population_row is not None:
+        # By its number: rescaled, or recomputed on another machine, it is still itself.
+        same = np.arange(len(population.vectors)) == base.population_row
+    else:
+        same = (population.vectors == base.vector).all(axis=1)
     others = [int(row) for row in rng.permutation(len(population.vectors)) if not same[row]]
     if index >= len(others):
         raise DirectionError(

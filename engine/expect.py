@@ -195,11 +195,17 @@ def select(rows: Sequence[Summary], selector: str) -> list[Summary]:
 
 
 def _column(rows: Sequence[Summary], column: str, selector: str) -> np.ndarray:
-    values = [getattr(r, column) for r in select(rows, selector)]
-    # A curve that never reaches the level reaches it later than any that does; likewise a plateau that never ends.
-    missing = math.inf if column in ("threshold", "plateau_length") else math.nan
-    numbers = np.array([missing if v is None else float(v) for v in values])
+    numbers = np.array([number_of(r, column) for r in select(rows, selector)])
     return np.asarray(numbers[~np.isnan(numbers)])
+
+
+def number_of(row: Summary, column: str) -> float:
+    """A summary value: infinity for what never happens on the path, NaN for what cannot be told."""
+    value = getattr(row, column)
+    if value is not None:
+        return float(value)
+    never = {"threshold": row.censored, "plateau_length": row.plateau_censored}
+    return math.inf if never.get(column, False) else math.nan
 
 
 def quantile(values: np.ndarray, q: float) -> float:

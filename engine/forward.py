@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -73,6 +73,10 @@ class _PrefixLayer(DynamicLayer):
             torch.cat([self.keys.expand(rows, -1, -1, -1), key_states], dim=-2),
             torch.cat([self.values.expand(rows, -1, -1, -1), value_states], dim=-2),
         )
+
+
+POPULATION_ROWS: Final = 256
+"""Texts read in one forward pass."""
 
 
 class _Stop(Exception):
@@ -256,7 +260,7 @@ def activations(model: Model, hook: HookPoint, token_ids: Tensor, index: int) ->
         found.append(stream[:, index].clone())
         raise _Stop
 
-    for rows in token_ids.split(256):
+    for rows in token_ids.split(POPULATION_ROWS):
         with contextlib.suppress(_Stop), _reading(model.layers, hook.boundary, take):
             model.network(input_ids=rows.to(model.device), use_cache=False)
     return torch.cat(found)

@@ -1,14 +1,14 @@
 """A recipe on the bench: one model, one site, and everything an experiment may ask for, computed when first asked.
 
-Resolves what the recipe left to the model (positions, hooks, `auto`), draws bases and directions, and measures
+Draws bases and directions, and measures
 curves. Satisfies `engine.drawing.DrawContext`. Knows no processes, files or terminals.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
@@ -21,15 +21,14 @@ from engine.bases import BASES
 from engine.curves import max_slope_step, plateau_length, threshold
 from engine.directions import DIRECTIONS
 from engine.drawing import Base, Direction, Population, Vector
-from engine.errors import HookError, PromptError
 from engine.experiments import EXPERIMENTS
 from engine.forward import Forward, Host
-from engine.hooks import HookPoint, default_read, parse_hook
 from engine.models import Model
 from engine.paths import Ray, grid, make_ray
 from engine.protocol import Held
 from engine.recipe import Recipe
 from engine.results import CurveResult, Progress, Series, Summary, TokenTable
+from engine.site import resolve_site
 from engine.workshop import Workshop
 
 ROWS_PER_CHUNK: Final = {"cpu": 128, "mps": 256, "cuda": 512}
@@ -41,65 +40,6 @@ AUTO_TYPICAL_DISTANCES: Final = 1.5
 
 class Stopped(Exception):
     """The run was cancelled, superseded or ran out of time."""
-
-
-@dataclass(frozen=True)
-class Site:
-    """Where the recipe's `[site]` lies in this model."""
-
-    token_ids: tuple[int, ...]
-    """The whole prompt, BOS included where there is one."""
-    strings: tuple[str, ...]
-    bos: bool
-    position: int
-    read_position: int
-    write: HookPoint
-    reads: tuple[HookPoint, ...]
-
-
-def resolve_site(recipe: Recipe, model: Model) -> Site:
-    """Check prompt, positions and hooks against the model.
-
-    Raises:
-        PromptError: Prompt or position do not fit.
-        HookError: A hook does not exist or a read comes before the write.
-    """
-    spec = recipe.site
-    ids = model.encode(spec.prompt, spec.bos)
-    position = _index("site.position", spec.position, len(ids))
-    read_position = position
-    if spec.read_position is not None:
-        read_position = _index("site.read_position", spec.read_position, len(ids))
-        if read_position < position:
-            raise PromptError(
-                f"site.read_position {read_position} comes before the write position {position}, which cannot "
-                "change it: read at the same token or a later one."
-            )
-    write = parse_hook(spec.write, model.n_layers)
-    reads = tuple(parse_hook(name, model.n_layers) for name in spec.read or (default_read(model.n_layers),))
-    for read in reads:
-        if read.boundary < write.boundary:
-            raise HookError(
-                f"The read hook {read.name} comes before the write hook {write.name}, which cannot change it: read at "
-                "the same place or later."
-            )
-    return Site(
-        token_ids=tuple(ids),
-        strings=tuple(model.strings(ids)),
-        bos=bool(ids and ids[0] == model.bos),
-        position=position,
-        read_position=read_position,
-        write=write,
-        reads=reads,
-    )
-
-
-def _index(name: str, value: int, length: int) -> int:
-    if not -length <= value < length:
-        raise PromptError(
-            f"{name} {value} is outside the prompt: it has {length} tokens, use {-length} to {length - 1}."
-        )
-    return value % length
 
 
 class Laboratory:
@@ -137,6 +77,10 @@ class Laboratory:
         return self.recipe.seed
 
     @property
+    def position(self) -> int:
+        return self.where.position
+
+    @property
     def centred(self) -> bool:
         return self.model.centred
 
@@ -147,7 +91,8 @@ class Laboratory:
 
     @cached_property
     def site(self) -> Base:
-        return Base("prompt", 0, "prompt", self._vector(self.site_host), self.where.token_ids)
+        mean = float(self.site_host.raw.mean()) if self.model.centred else 0.0
+        return Base("prompt", 0, "prompt", self._vector(self.site_host), self.where.token_ids, mean)
 
     @cached_property
     def population(self) -> Population:
@@ -155,8 +100,7 @@ class Laboratory:
 
     @cached_property
     def features(self) -> Any:
-        offset = float(self.site_host.raw.mean()) if self.model.centred else 0.0
-        return self.workshop.sae(self.model, self.recipe.sae, self.where.write, offset)
+        return self.workshop.sae(self.model, self.recipe.sae, self.where.write)
 
     def activation_of(self, prompt: str) -> Vector:
         ids = self.model.encode(prompt, self.recipe.site.bos)
@@ -189,11 +133,11 @@ class Laboratory:
         drawn: dict[str, int] = {}
         queues = []
         for spec in self.recipe.directions:
-            start = drawn.get(spec.kind, 0)
-            # A kind asked for twice goes on drawing where it stopped, unless its options determine the direction.
-            drawn[spec.kind] = start + spec.count
-            fixed = any(getattr(spec, key, None) is not None for key in ("index", "prompt", "plus"))
-            queues.append([(spec, i if fixed else start + i) for i in range(spec.count)])
+            # Random draws asked for twice go on where they stopped; a rank or a typed prompt starts at the first.
+            start = drawn.get(spec.kind, 0) if spec.drawn else 0
+            if spec.drawn:
+                drawn[spec.kind] = start + spec.count
+            queues.append([(spec, start + i) for i in range(spec.count)])
         longest = max(len(q) for q in queues)
         return [q[i] for i in range(longest) for q in queues if i < len(q)]
 
@@ -209,11 +153,12 @@ class Laboratory:
         """The bases of the recipe, in order."""
         drawn: dict[str, int] = {}
         for spec in self.recipe.bases:
-            for _ in range(spec.count):
-                index = drawn.get(spec.kind, 0)
-                drawn[spec.kind] = index + 1
+            # Counted per options: the same vectors in their own context and in the site's make pairs.
+            options = spec.model_dump_json(exclude={"count"})
+            for index in range(drawn.get(options, 0), drawn.get(options, 0) + spec.count):
                 base: Base = BASES[spec.kind].draw(spec, self, index)
                 yield base
+            drawn[options] = drawn.get(options, 0) + spec.count
 
     def draw(self, spec: Any, base: Base, index: int) -> Direction:
         """One direction from one base."""
@@ -286,6 +231,7 @@ class Laboratory:
         kl, l2 = values["logits"]["kl"], values[self.where.reads[-1].name]["l2"]
         distance = ray.distance(coordinate)
         reached = threshold(coordinate, kl, recipe.metrics.level)
+        plateau = plateau_length(distance, l2, self.population.typical_distance)
         summary = Summary(
             curve=curve,
             base=number,
@@ -297,7 +243,8 @@ class Laboratory:
             threshold=reached,
             censored=reached is None,
             max_slope_step=max_slope_step(l2),
-            plateau_length=plateau_length(distance, l2, self.population.typical_distance),
+            plateau_length=plateau if math.isfinite(plateau) else None,
+            plateau_censored=math.isinf(plateau),
             fisher=fisher,
             final_kl=float(kl[-1]),
         )

@@ -13,8 +13,11 @@ import numpy as np
 import torch
 
 from engine.crosscheck import SelfCheck
+from engine.curves import PLATEAU_FIT_SHARE
 from engine.definitions import DEFINITIONS
+from engine.forward import POPULATION_ROWS
 from engine.laboratory import Laboratory
+from engine.rays import DERIVATIVES_AT_ONCE
 
 PACKAGES: Final = (
     "dirscope",
@@ -48,6 +51,17 @@ def _prompts(lab: Laboratory) -> list[dict[str, Any]]:
         texts.extend(t for key in ("prompt", "plus", "minus") if (t := getattr(spec, key, None)) is not None)
     encoded = ((text, lab.model.encode(text, lab.recipe.site.bos)) for text in dict.fromkeys(texts))
     return [{"text": text, "token_ids": ids, "tokens": lab.model.strings(ids)} for text, ids in encoded]
+
+
+def _grid_warning(lab: Laboratory) -> list[str]:
+    """A grid too coarse to see the start of a curve cannot measure plateaus."""
+    fit = PLATEAU_FIT_SHARE * lab.population.typical_distance
+    if lab.stop is None or lab.recipe.path.mode == "sphere" or lab.stop / lab.recipe.path.steps < fit:
+        return []
+    return [
+        f"The first step, {lab.stop / lab.recipe.path.steps:.3g}, is not below {PLATEAU_FIT_SHARE} typical distances, "
+        "so plateau lengths cannot be measured: use more steps."
+    ]
 
 
 def describe(lab: Laboratory, check: SelfCheck) -> dict[str, Any]:
@@ -108,11 +122,16 @@ def describe(lab: Laboratory, check: SelfCheck) -> dict[str, Any]:
             "stop": lab.stop,
         },
         "level": recipe.metrics.level,
-        "layout": {"rule": "batch", "rows_per_chunk": lab.rows_per_chunk},
+        "layout": {
+            "rule": "batch",
+            "rows_per_chunk": lab.rows_per_chunk,
+            "derivatives_at_once": DERIVATIVES_AT_ONCE,
+            "population_rows": POPULATION_ROWS,
+        },
         "sae": None,
         "n_bases": lab.n_bases,
         "n_curves": lab.n_curves,
-        "warnings": list(population.warnings),
+        "warnings": [*population.warnings, *_grid_warning(lab)],
         "definitions": dict(DEFINITIONS),
         "tables": {},
     }
@@ -124,7 +143,7 @@ def describe(lab: Laboratory, check: SelfCheck) -> dict[str, Any]:
             "sha256": sae.sha256,
             "architecture": sae.architecture,
             "n_features": sae.n_features,
-            "unexplained_variance": sae.fraction_unexplained(population.vectors),
-            "l0": float((sae.encode(population.vectors) > 0).sum(1).mean()),
+            "unexplained_variance": sae.fraction_unexplained(population.vectors, population.means),
+            "l0": float((sae.encode(population.vectors, population.means) > 0).sum(1).mean()),
         }
     return info

@@ -49,7 +49,10 @@ class Summary:
     max_slope_step: int
     """Smallest k that maximises l2[k] - l2[k-1] at the last read hook."""
     plateau_length: float | None
-    """First L2 distance at which l2 exceeds 1.1 x the line fitted below 0.1 typical distances; None when never."""
+    """First L2 distance at which l2 exceeds 1.1 x the line fitted below 0.1 typical distances; None when never or
+    when it cannot be told."""
+    plateau_censored: bool
+    """Whether the plateau never ends on this path; false with no length: the grid is too coarse to tell."""
     fisher: float
     """t'Ft at the base, t the path's tangent per unit: nats per unit squared; KL is about a^2/2 of it near zero."""
     final_kl: float

@@ -85,28 +85,42 @@ def cut_windows(texts: Sequences, window: Window, n: int, seed: int) -> NDArray[
     return np.array(rows, dtype=np.int32)
 
 
-def read_windows(model: Model, hook: HookPoint, windows: NDArray[np.int32], index: int) -> NDArray[np.float32]:
-    """Feed the windows [n, n_tokens] and read them at the hook and index, in the basis: [n, d_model]."""
+def read_windows(
+    model: Model, hook: HookPoint, windows: NDArray[np.int32], index: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Feed windows [n, n_tokens]: vectors at the hook and index in the basis [n, d_model], and removed means [n]."""
     # Later tokens cannot reach back to the index.
     ids = torch.from_numpy(windows[:, : index + 1].astype(np.int64))
-    return np.asarray(model.to_basis(activations(model, hook, ids, index)).to(torch.float32).cpu().numpy())
+    raw = activations(model, hook, ids, index)
+    vectors = model.to_basis(raw)
+    means = (raw - vectors).mean(-1)
+    return _numpy(vectors), _numpy(means)
+
+
+def _numpy(tensor: torch.Tensor) -> NDArray[np.float32]:
+    return np.asarray(tensor.to(torch.float32).cpu().numpy())
 
 
 def summarise(
-    vectors: NDArray[np.float32], windows: NDArray[np.int32], index: int, seed: int, warnings: tuple[str, ...] = ()
+    vectors: NDArray[np.float32],
+    means: NDArray[np.float32],
+    windows: NDArray[np.int32],
+    index: int,
+    seed: int,
+    warnings: tuple[str, ...] = (),
 ) -> Population:
-    """The population of these vectors [n, d_model] and windows [n, n_tokens], with its typical distance."""
+    """The population of these vectors [n, d_model], means [n] and windows [n, n_tokens], with its typical distance."""
     n, d_model = vectors.shape
     rng = stream(seed, "population/pairs")
     first = rng.integers(0, n, PAIRS)
     second = (first + rng.integers(1, n, PAIRS)) % n
     distances = np.linalg.norm(vectors[first].astype(np.float64) - vectors[second], axis=1)
-    digest = hashlib.blake2b(windows.tobytes(), digest_size=16)
-    digest.update(vectors.tobytes())
+    # Of the token ids alone: activations differ in their last bits between machines.
+    digest = hashlib.blake2b(np.ascontiguousarray(windows).tobytes(), digest_size=16)
     if n < 2 * d_model:
         warnings = (
             *warnings,
             f"The population has {n} windows, fewer than 2 x d_model = {2 * d_model}: its covariance is poorly "
             "known, and covariance-matched directions with it.",
         )
-    return Population(vectors, windows, index, float(np.median(distances)), digest.hexdigest(), warnings)
+    return Population(vectors, means, windows, index, float(np.median(distances)), digest.hexdigest(), warnings)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import os
 from pathlib import Path
 from typing import Final
 
@@ -56,7 +57,7 @@ def read_texts(section: PopulationSection, model: Model, cache: Path | None, rep
 def _bundled(model: Model) -> Sequences:
     rows = load_file(SAMPLES_FILE)["tokens"].astype(np.int32)
     if model.name == "embedded":
-        return _split(rows, model.bos)
+        return _split(rows, *_separators(model))
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(MODEL_DIR)
@@ -64,11 +65,17 @@ def _bundled(model: Model) -> Sequences:
     return _tokenised([tokenizer.decode(d) for d in documents], model)
 
 
-def _split(rows: NDArray[np.int32], separator: int | None) -> Sequences:
+def _separators(model: Model) -> list[int]:
+    """Ids that end or begin a document."""
+    ids = (model.tokenizer.bos_token_id, model.tokenizer.eos_token_id)
+    return [int(i) for i in ids if i is not None]
+
+
+def _split(rows: NDArray[np.int32], *separators: int) -> Sequences:
     """Cut sampled rows at separators, so that no window runs from one document into the next."""
     documents: Sequences = []
     for row in rows:
-        edges = [-1, *(np.flatnonzero(row == separator) if separator is not None else ()), len(row)]
+        edges = [-1, *np.flatnonzero(np.isin(row, separators)), len(row)]
         documents.extend(row[a + 1 : b] for a, b in itertools.pairwise(edges) if b - a > 1)
     return documents
 
@@ -108,7 +115,7 @@ def _samples(model: Model, seed: int, cache: Path | None, report: Report) -> Seq
     key = hashlib.blake2b(f"{model.weights_sha256}/{seed}/{model.dtype}".encode(), digest_size=12).hexdigest()
     file = None if cache is None else cache / f"samples-{key}.safetensors"
     if file is not None and file.exists():
-        return _split(load_file(file)["tokens"], model.bos)
+        return _split(load_file(file)["tokens"], *_separators(model))
     length = min(SAMPLE_TOKENS, model.context)
     start = model.bos if model.bos is not None else int(model.tokenizer.eos_token_id or 0)
     parts = []
@@ -121,7 +128,11 @@ def _samples(model: Model, seed: int, cache: Path | None, report: Report) -> Seq
                 prompt,
                 attention_mask=torch.ones_like(prompt),
                 do_sample=True,
+                # All said here, or a checkpoint's own generation settings would shape the population.
+                temperature=1.0,
                 top_k=0,
+                top_p=1.0,
+                repetition_penalty=1.0,
                 max_length=length,
                 eos_token_id=None,
                 pad_token_id=start,
@@ -130,5 +141,7 @@ def _samples(model: Model, seed: int, cache: Path | None, report: Report) -> Seq
     tokens = np.concatenate(parts)
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
-        save_file({"tokens": tokens}, file)
-    return _split(tokens, model.bos)
+        temporary = file.with_suffix(f".{os.getpid()}.tmp")
+        save_file({"tokens": tokens}, temporary)
+        os.replace(temporary, file)
+    return _split(tokens, *_separators(model))

@@ -196,7 +196,7 @@ class _Server:
             sae = lab.features
         except SaeError as error:
             return FeatureList("", (), str(error))
-        f = sae.activations(lab.site.vector)
+        f = sae.activations(lab.site)
         total = float(f.sum()) or 1.0
         order = np.argsort(-f, kind="stable")[:FEATURES_SHOWN]
         rows = tuple(ActiveFeature(int(i), float(f[i]), float(f[i]) / total) for i in order if f[i] > 0)

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +18,9 @@ from engine.drawing import Population
 from engine.hooks import HookPoint
 from engine.models import Model, Report
 from engine.recipe import PopulationSection, SaeSection
+from engine.site import Site
 from engine.statistics import Window, cut_windows, population_index, read_windows, summarise
 from engine.texts import Sequences, read_texts
-
-if TYPE_CHECKING:
-    from engine.laboratory import Site
 
 V = TypeVar("V")
 
@@ -71,21 +68,21 @@ class Workshop:
         def texts() -> Sequences:
             return self._texts.get((identity, section), lambda: read_texts(section, model, self._cache, self._report))
 
-        def read() -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        def read() -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float32]]:
             # One more than asked for, so that dropping the base's own tokens changes one member and not the rest.
             windows = cut_windows(texts(), window, section.n + 1, section.seed)
-            return windows, read_windows(model, site.write, windows, index)
+            return windows, *read_windows(model, site.write, windows, index)
 
-        windows, vectors = self._populations.get((identity, section, site.write.boundary, window), read)
+        windows, vectors, means = self._populations.get((identity, section, site.write.boundary, window), read)
         others = (windows[:, : index + 1] != np.array(site.token_ids[: index + 1])).any(axis=1)
         keep = np.flatnonzero(others)[: section.n]
-        return summarise(vectors[keep], windows[keep], index, section.seed, (warning,) if warning else ())
+        warnings = (warning,) if warning else ()
+        return summarise(vectors[keep], means[keep], windows[keep], index, section.seed, warnings)
 
-    def sae(self, model: Model, section: SaeSection, hook: HookPoint, offset: float) -> Sae:
-        """The SAE for a hook; the site's mean is put back for this site."""
-        key = (model.weights_sha256, section, hook.boundary)
-        sae = self._saes.get(key, lambda: load_sae(section, model, hook, self._report))
-        return replace(sae, offset=offset) if sae.uncentred else sae
+    def sae(self, model: Model, section: SaeSection, hook: HookPoint) -> Sae:
+        """The SAE for a hook."""
+        key = (model.weights_sha256, section, hook.name)
+        return self._saes.get(key, lambda: load_sae(section, model, hook, self._report))
 
     def token_string(self, model: Model, token: int) -> str:
         """The text of one token."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import signal
 import sys
 import time
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from engine.client import Worker
-from engine.errors import DirscopeError, InterruptedByUser, TimeLimitError, UsageError, did_you_mean
+from engine.errors import DirscopeError, InterruptedByUser, RunFailedError, TimeLimitError, UsageError, did_you_mean
 from engine.expect import Outcome, evaluate, parse_check
 from engine.protocol import Held, RunRequest
 from engine.recipe import Recipe, parse_recipe, parse_toml, read_recipe, with_overrides
@@ -92,10 +93,12 @@ def run_batch(options: BatchOptions, where: Places) -> int:
             )
         if before.status == "done":
             _say(f"{options.out}: nothing to do, the run is done.")
-            return _conclude(before, options.form)
+            whole = before.record["status"] == "done" and (options.out / "curves.parquet").exists()
+            _conclude(before if whole else RunWriter.repair(options.out), options.form)
+            return 0
         writer, held = RunWriter.resume(options.out), _held(before)
     else:
-        folder = options.out or new_folder(where.sessions, Path(options.recipe).stem)
+        folder = options.out or new_folder(where.sessions, Path(options.recipe).name.removesuffix(".toml"))
         writer, held = RunWriter.create(folder, recipe), Held()
     _say(f"run folder {writer.folder}")
     run, error = _compute(recipe, writer, held, options, where)
@@ -121,7 +124,7 @@ def _compute(
 ) -> tuple[Run, DirscopeError | None]:
     deadline = None if options.time_limit is None else time.monotonic() + options.time_limit
     worker = Worker(WorkerOptions(cache=where.cache, log=where.log))
-    reporter = _Reporter()
+    reporter, stream = _Reporter(), _Stream()
     error: DirscopeError | None = None
     with _interruptible() as interrupted:
         try:
@@ -131,20 +134,46 @@ def _compute(
                 writer.write(event)
                 reporter.take(event)
                 if options.form == "jsonl" and not isinstance(event, Progress):
-                    print(to_line(event, time.monotonic() - reporter.started), flush=True)
+                    stream.write(to_line(event, time.monotonic() - reporter.started))
 
             run_to_end(worker, RunRequest(1, recipe, held), take, deadline, lambda: bool(interrupted))
         except DirscopeError as caught:
             error = caught
+        except OSError as caught:
+            error = RunFailedError(f"Cannot write to {writer.folder} ({caught.strerror or caught}): free some space.")
         finally:
             worker.stop(timeout=0.5 if error else 2.0)
             reporter.close()
         stopped = isinstance(error, TimeLimitError | InterruptedByUser)
         end = RunEnded("done") if error is None else RunEnded("stopped" if stopped else "failed", str(error))
-        run = writer.finish(end)
+        try:
+            run = writer.finish(end)
+        except OSError as caught:
+            writer.close()
+            run = read_run(writer.folder)
+            error = error or RunFailedError(
+                f"Cannot write the tables of {writer.folder} ({caught.strerror or caught}): its events are whole; free "
+                "some space and use --resume."
+            )
     if options.form == "jsonl":
-        print(to_line(end, time.monotonic() - reporter.started), flush=True)
+        stream.write(to_line(end, time.monotonic() - reporter.started))
     return run, error
+
+
+class _Stream:
+    """Lines on stdout until its reader leaves, as `| head` does; the run goes on without it."""
+
+    def __init__(self) -> None:
+        self._open = True
+
+    def write(self, line: str) -> None:
+        if self._open:
+            try:
+                print(line, flush=True)
+            except BrokenPipeError:
+                self._open = False
+                # What Python would flush at exit has nowhere to go either.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager

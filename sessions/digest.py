@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.expect import quantile
+from engine.expect import number_of, quantile
 from engine.results import Summary
 
 
@@ -43,8 +43,8 @@ def digest(rows: Sequence[Summary]) -> list[KindDigest]:
         groups.setdefault((row.base_kind, row.kind), []).append(row)
     result = []
     for (base_kind, kind), members in groups.items():
-        thresholds = np.array([math.inf if m.threshold is None else m.threshold for m in members])
-        plateaus = np.array([math.inf if m.plateau_length is None else m.plateau_length for m in members])
+        thresholds = np.array([number_of(m, "threshold") for m in members])
+        plateaus = np.array([number_of(m, "plateau_length") for m in members])
         result.append(
             KindDigest(
                 base_kind=base_kind,
@@ -54,7 +54,7 @@ def digest(rows: Sequence[Summary]) -> list[KindDigest]:
                 threshold_low=quantile(thresholds, 0.25),
                 threshold_high=quantile(thresholds, 0.75),
                 max_slope_step=float(np.median([m.max_slope_step for m in members])),
-                plateau_length=quantile(plateaus, 0.5),
+                plateau_length=quantile(plateaus[~np.isnan(plateaus)], 0.5),
                 censored=sum(m.censored for m in members) / len(members),
             )
         )

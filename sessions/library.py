@@ -5,7 +5,10 @@ A session is `session.json` and `runs/0001/`, `runs/0002/`, ...; a batch run is 
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
+import os
 import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,7 +18,7 @@ from typing import Any, Final
 from engine.errors import DirscopeError, RunFolderError, UsageError, did_you_mean
 from engine.recipe import Recipe
 from sessions.paths import make_private, new_folder
-from sessions.reader import RECIPE_FILE, is_run, read_run
+from sessions.reader import RECIPE_FILE, RECORD_FILE, is_run, read_run
 from sessions.schema import SCHEMA_VERSION
 from sessions.store import RunWriter, replace_file
 
@@ -39,14 +42,27 @@ class Entry:
 class Session:
     """An app session, created on disk with its first run."""
 
-    def __init__(self, folder: Path, title: str) -> None:
-        self.folder = folder
+    def __init__(self, parent: Path, title: str, folder: Path | None = None) -> None:
+        self._parent = parent
         self._title = title
+        self._folder = folder
 
     @classmethod
     def new(cls, parent: Path, title: str) -> Session:
         """A session that will live below `parent`; nothing is written yet."""
-        return cls(new_folder(parent, title), title)
+        return cls(parent, title)
+
+    @classmethod
+    def existing(cls, folder: Path) -> Session:
+        """A session from disk; new runs join it."""
+        return cls(folder.parent, folder.name, folder)
+
+    @property
+    def folder(self) -> Path:
+        """Where it lives, made when first asked for."""
+        if self._folder is None:
+            self._folder = new_folder(self._parent, self._title)
+        return self._folder
 
     def new_run(self, recipe: Recipe) -> RunWriter:
         """Open the folder of the next run.
@@ -54,7 +70,7 @@ class Session:
         Raises:
             UsageError: The directory cannot be written.
         """
-        make_private(self.folder)
+        make_private(self.folder / RUNS)
         if not (self.folder / SESSION_FILE).exists():
             head: dict[str, Any] = {
                 "schema_version": SCHEMA_VERSION,
@@ -63,7 +79,12 @@ class Session:
             }
             replace_file(self.folder / SESSION_FILE, json.dumps(head, indent=2) + "\n")
         numbers = [int(p.name) for p in (self.folder / RUNS).glob("[0-9]*") if p.name.isdigit()]
-        return RunWriter.create(self.folder / RUNS / f"{max(numbers, default=0) + 1:04d}", recipe)
+        for number in itertools.count(max(numbers, default=0) + 1):
+            run = self.folder / RUNS / f"{number:04d}"
+            with contextlib.suppress(FileExistsError):
+                run.mkdir(mode=0o700)  # claims the number, even beside another app on this session
+                return RunWriter.create(run, recipe)
+        raise AssertionError("count has no end")
 
 
 def run_folders(folder: Path) -> list[Path]:
@@ -119,15 +140,32 @@ def entries(sessions: Path) -> list[Entry]:
     return sorted(found, key=lambda e: e.changed, reverse=True)
 
 
-def remove(folder: Path) -> None:
-    """Delete a run folder or session, and nothing else.
+def remove(name: str, sessions: Path) -> None:
+    """Delete a session or batch run of the sessions directory, and nothing else.
 
     Raises:
-        RunFolderError: The directory is neither.
+        UsageError: The name is a path, or nothing there has it.
+        RunFolderError: What has it is neither a run nor a session.
     """
-    if not ((folder / SESSION_FILE).exists() or is_run(folder)):
+    folder = sessions / name
+    if not name or name in (".", "..", "~") or "/" in name or os.sep in name:
+        raise UsageError(f"'{name}' is not the name of a session: see dirscope sessions list.")
+    if not folder.is_dir():
+        raise UsageError(f"There is no session '{name}' in {sessions}: see dirscope sessions list.")
+    if not _is_ours(folder):
         raise RunFolderError(f"{folder} is neither a run folder nor a session, so it is left alone.")
     shutil.rmtree(folder)
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether a file of ours says so: a name that others use too, like recipe.toml, is not enough."""
+    for name in (SESSION_FILE, RECORD_FILE):
+        try:
+            if "schema_version" in json.loads((folder / name).read_text(encoding="utf-8")):
+                return True
+        except (OSError, ValueError, TypeError):
+            continue
+    return False
 
 
 def show(folder: Path) -> list[str]:
@@ -147,13 +185,3 @@ def show(folder: Path) -> list[str]:
         if run.curves:
             lines.extend(digest_lines(run.summaries, unit))
     return lines
-
-
-def check_name(name: str) -> None:
-    """Refuse names that would leave the sessions directory.
-
-    Raises:
-        UsageError: The name is a path.
-    """
-    if not name or name in (".", "..") or "/" in name:
-        raise UsageError(f"'{name}' is not the name of a session: see dirscope sessions list.")

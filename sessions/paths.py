@@ -5,6 +5,8 @@ Knows platform conventions only.
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import re
 from dataclasses import dataclass
@@ -46,13 +48,20 @@ def places() -> Places:
 
 
 def new_folder(parent: Path, title: str) -> Path:
-    """A path below `parent` that does not exist yet: UTC time and a slug of the title."""
+    """Make a new directory below `parent`: UTC time and a slug of the title.
+
+    Raises:
+        UsageError: It cannot be created.
+    """
+    make_private(parent)
     slug = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:32].strip("-") or "run"
     stem = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{slug}"
-    folder, n = parent / stem, 2
-    while folder.exists():
-        folder, n = parent / f"{stem}-{n}", n + 1
-    return folder
+    for name in itertools.chain([stem], (f"{stem}-{n}" for n in itertools.count(2))):
+        with contextlib.suppress(FileExistsError):
+            # Making it is what claims the name: another dirscope may be choosing one this second.
+            (parent / name).mkdir(mode=0o700)
+            return parent / name
+    raise AssertionError("count has no end")
 
 
 def make_private(folder: Path) -> None:

@@ -10,7 +10,7 @@ import base64
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any, Final
 
 import numpy as np
@@ -31,6 +31,8 @@ from engine.results import (
 )
 
 SCHEMA_VERSION: Final = 1
+SUMMARY_FIELDS: Final = frozenset(f.name for f in fields(Summary))
+"""Columns a later version may have added are left alone."""
 
 
 def to_line(event: Event, seconds: float) -> str:
@@ -151,7 +153,7 @@ def _uncurve(body: Mapping[str, Any]) -> CurveResult:
             {int(k): v for k, v in table["strings"].items()},
         )
     return CurveResult(
-        summary=Summary(**body["summary"]),
+        summary=Summary(**{k: v for k, v in body["summary"].items() if k in SUMMARY_FIELDS}),
         direction=_unpack(body["direction"]),
         detail=body["detail"],
         coordinate=_series(body["coordinate"]),

@@ -15,6 +15,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Final
 
+try:
+    import fcntl
+except ImportError:  # not on Windows, which has no advisory locks of this kind
+    fcntl = None  # type: ignore[assignment]
+
 from engine.errors import RunFolderError, UsageError
 from engine.recipe import Recipe
 from engine.results import Event, Progress, RunEnded, RunStarted
@@ -24,7 +29,7 @@ from sessions.schema import SCHEMA_VERSION, plain, to_line
 from sessions.tables import write_tables
 
 SYNC_SECONDS: Final = 1.0
-SAME_WHEN_RESUMED: Final = (("model", "weights_sha256"), ("population", "hash"))
+SAME_WHEN_RESUMED: Final = (("model", "weights_sha256"), ("population", "hash"), ("sae", "sha256"))
 
 
 def replace_file(path: Path, text: str) -> None:
@@ -37,6 +42,24 @@ def replace_file(path: Path, text: str) -> None:
     os.replace(temporary, path)
 
 
+def _open_alone(path: Path) -> IO[bytes]:
+    """Open for appending, as the only writer.
+
+    Raises:
+        UsageError: Another process is writing this run.
+    """
+    file = path.open("ab")
+    if fcntl is not None:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.close()
+            raise UsageError(
+                f"Another dirscope is writing {path.parent}: wait for it, or choose another --out."
+            ) from None
+    return file
+
+
 class RunWriter:
     """Open run folder. Create one with `create` or `resume`."""
 
@@ -46,7 +69,7 @@ class RunWriter:
         self._before = before
         self._offset = before.events[-1][0] if before is not None and before.events else 0.0
         self._started = self._synced = time.monotonic()
-        self._file: IO[bytes] = (folder / EVENTS_FILE).open("ab")
+        self._file = _open_alone(folder / EVENTS_FILE)
 
     @classmethod
     def create(cls, folder: Path, recipe: Recipe) -> RunWriter:
@@ -85,11 +108,19 @@ class RunWriter:
             RunFolderError: The folder is not a whole run folder.
         """
         run = read_run(folder)
-        with (folder / EVENTS_FILE).open("r+b") as file:
-            file.truncate(run.good_bytes)
         writer = cls(folder, {**run.record, "status": "running", "why": "", "ended": None}, run)
+        # Read again now that nobody else can write.
+        writer._before = run = read_run(folder)
+        writer._file.truncate(run.good_bytes)
         writer._save_record()
         return writer
+
+    @classmethod
+    def repair(cls, folder: Path) -> Run:
+        """Make what is derived of a run whose events are whole: the writer may have died before its last lines."""
+        writer = cls.resume(folder)
+        end = next(e for _, e in reversed(read_run(folder).events) if isinstance(e, RunEnded))
+        return writer._conclude(end)
 
     def write(self, event: Event) -> None:
         """Append an event; progress is not kept.
@@ -113,16 +144,19 @@ class RunWriter:
     def _refuse_other(self, info: Mapping[str, Any]) -> None:
         old = self._before.info if self._before is not None else {}
         for section, key in SAME_WHEN_RESUMED:
-            was, now = old.get(section, {}).get(key), info[section][key]
+            was, now = ((tree.get(section) or {}).get(key) for tree in (old, info))
             if was is not None and was != now:
                 raise RunFolderError(
-                    f"The {section}'s {key} was {was[:12]}... and is {now[:12]}... now, so this run cannot go on: run "
-                    "its recipe into a new folder."
+                    f"The {section}'s {key} was {was[:12]}... and is {str(now)[:12]}... now, so this run cannot go on: "
+                    "run its recipe into a new folder."
                 )
 
     def finish(self, end: RunEnded) -> Run:
         """Write the last event, the derived tables and the final record; gives the run as it now stands."""
         self.write(end)
+        return self._conclude(end)
+
+    def _conclude(self, end: RunEnded) -> Run:
         self.close()
         run = read_run(self.folder)
         columns = write_tables(run)

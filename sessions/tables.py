@@ -45,6 +45,7 @@ SUMMARY: Final = pa.schema(
         ("censored", pa.bool_()),
         ("max_slope_step", pa.int64()),
         ("plateau_length", pa.float64()),
+        ("plateau_censored", pa.bool_()),
         ("fisher", pa.float64()),
         ("final_kl", pa.float64()),
     ]

@@ -121,8 +121,9 @@ def _replay(arguments: argparse.Namespace) -> int:
             print(HEADER)
             for deviation in deviations:
                 print(deviation)
-            ok = ok and all(d.ok for d in deviations)
-            print("verified" if ok else "NOT verified: at least one deviation is over its tolerance", flush=True)
+            good = all(d.ok for d in deviations)
+            ok = ok and good
+            print("verified" if good else "NOT verified: at least one deviation is over its tolerance", flush=True)
         return 0 if ok else 1
     finally:
         worker.stop()
@@ -151,7 +152,7 @@ def _export(arguments: argparse.Namespace) -> int:
 
 def _sessions(arguments: argparse.Namespace) -> int:
     from engine.errors import UsageError
-    from sessions.library import check_name, entries, find, remove, show
+    from sessions.library import entries, find, remove, show
     from sessions.paths import places
 
     where = places()
@@ -165,8 +166,7 @@ def _sessions(arguments: argparse.Namespace) -> int:
     if arguments.action == "show":
         print("\n".join(show(find(arguments.name, where.sessions))))
         return 0
-    check_name(arguments.name)
-    remove(find(arguments.name, where.sessions))
+    remove(arguments.name, where.sessions)
     print(f"removed {arguments.name}", file=sys.stderr)
     return 0
 

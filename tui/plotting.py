@@ -7,13 +7,13 @@ only, since 5.3 raises on infinities, and its size is set rather than taken from
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import plotext
 from rich.text import Text
 
+from engine.results import Series
 from tui.kinds import RGB
 
 GREY: RGB = (120, 120, 120)
@@ -25,8 +25,8 @@ BRIGHT: RGB = (235, 235, 235)
 class Line:
     """One curve."""
 
-    x: Sequence[float]
-    y: Sequence[float]
+    x: Series
+    y: Series
     rgb: RGB
     letter: str = ""
     """Drawn at the curve's end."""
@@ -78,9 +78,9 @@ def draw(chart: Chart, width: int, height: int) -> Text:
     for level in chart.levels:
         if bottom <= level <= top:
             plotext.hline(level, GREY)
-    for x, rgb in chart.verticals:
-        if 0 <= x <= chart.x_stop:
-            plotext.vline(x, rgb)
+    for place, rgb in chart.verticals:
+        if 0 <= place <= chart.x_stop:
+            plotext.vline(place, rgb)
     for line in chart.lines:
         x, y = _finite(line, bottom, top, width * 2)
         if x and line.thin:
@@ -136,7 +136,7 @@ def _ends(chart: Chart, bottom: float, top: float) -> list[Mark]:
         x, y = _finite(line, bottom, top, 10_000)
         if line.letter and x:
             ends.setdefault(line.letter, []).append(Mark(x[-1], y[-1], line.letter, line.rgb))
-    chosen = []
+    chosen: list[Mark] = []
     for marks in ends.values():
         ordered = sorted(marks, key=lambda m: (m.y, -m.x))
         chosen.extend({(m.x, m.y): m for m in (ordered[0], ordered[len(ordered) // 2], ordered[-1])}.values())

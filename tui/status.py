@@ -1,4 +1,4 @@
-"""The two lines of text above the plot: what runs where, and what is known of the base."""
+"""Lines of text around the plot: what runs where, what is known of the base, what the cursor reads."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from tui.picture import Picture
+from tui.charts import LABELS, View
+from tui.picture import METRICS, Picture
 
 if TYPE_CHECKING:
     from tui.screens.probe import ProbeScreen
@@ -32,6 +33,32 @@ def status_text(screen: ProbeScreen, width: int) -> Text:
     left.append(" " * max(1, width - left.cell_len - right.cell_len))
     left.append_text(right)
     return left
+
+
+def plot_title(mode: str, view: View, width: int) -> str:
+    """What is plotted, the metrics to choose from and the kinds of path, the current ones underlined."""
+    tabs = " ".join(f"[b u]{m}[/]" if m == view.metric else m for m in METRICS)
+    paths = " ".join(f"[b u]{m}[/]" if m == mode else m for m in ("straight", "sphere"))
+    label = LABELS[view.metric] if width >= 110 else view.metric.upper()
+    return f"{label} ── {tabs} ── {paths}"
+
+
+def readout(picture: Picture, view: View) -> str:
+    """The value at the cursor."""
+    if not 0 <= view.curve < len(picture.curves):
+        return ""
+    curve = picture.curves[view.curve]
+    step = min(view.step, len(curve.coordinate) - 1)
+    value = float(picture.series(curve, view.metric)[step])
+    unit = "°" if picture.unit == "degrees" else " L2"
+    return f"{curve.summary.label}: {curve.coordinate[step]:.3g}{unit}, {view.metric} {value:.4g}"
+
+
+def token_title(picture: Picture, view: View) -> str:
+    """Where along which curve the next tokens are shown."""
+    curve = picture.curves[min(view.curve, len(picture.curves) - 1)]
+    step = min(view.step, len(curve.coordinate) - 1)
+    return f"next token at {curve.coordinate[step]:.3g}, KL {curve.kl[step]:.3g}"
 
 
 def _state(screen: ProbeScreen) -> str:

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from engine.bases import BASES, BaseKind, MadeSpec, scaled
 from engine.drawing import Base, DrawContext, nth_other
+from engine.errors import DirectionError
 from engine.randomness import stream
 
 
@@ -22,6 +23,11 @@ class RealOtherSpec(MadeSpec):
 
 
 def _draw(spec: RealOtherSpec, context: DrawContext, index: int) -> Base:
+    if spec.host == "own" and context.population.index != context.position:
+        raise DirectionError(
+            "At the BOS position there are no other real activations in contexts of their own, since every text has "
+            'the same one there: use host = "site" or another position.'
+        )
     rng = stream(context.seed, "base/real-other")
     row = nth_other(context.population, rng, index, context.site)
     host = context.population.token_ids[row] if spec.host == "own" else context.site.token_ids
@@ -32,6 +38,7 @@ def _draw(spec: RealOtherSpec, context: DrawContext, index: int) -> Base:
         label=f"real-other {index}",
         vector=scaled(context.population.vectors[row], spec, context),
         token_ids=tuple(int(t) for t in host),
+        mean=float(context.population.means[row]) if spec.host == "own" else context.site.mean,
         population_row=row,
     )
 

@@ -1,7 +1,8 @@
 """One SAE from sae-lens, checked against the model and hook, with numpy in and out.
 
 Knows release / sae_id, local sae-lens directories and the bundled SAEs. Vectors come and go in the basis of the
-write hook; where the SAE was trained on uncentred residuals of a centred model, the site's mean is put back first.
+write hook; where the SAE was trained on uncentred residuals of a centred model, the mean that the basis removed is
+put back first.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from engine.drawing import Vector
+from engine.drawing import Base
 from engine.embedded import SAES_DIR
 from engine.errors import HookError, SaeError
 from engine.hooks import HookPoint, parse_hook
@@ -37,8 +38,6 @@ class Sae:
     """Whether to remove the mean over d_model from what the SAE gives back."""
     uncentred: bool
     """Whether it was trained on residuals with their mean over d_model, of a model whose basis has none."""
-    offset: float = 0.0
-    """Mean over d_model to put back before encoding; only for an uncentred one."""
 
     @property
     def n_features(self) -> int:
@@ -49,21 +48,21 @@ class Sae:
         return str(self.module.cfg.architecture())
 
     @torch.no_grad()
-    def encode(self, vectors: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Feature activations [n, d_sae] of vectors [n, d_hook]."""
-        return np.asarray(self.module.encode(self._input(vectors)).double().cpu().numpy())
+    def encode(self, vectors: NDArray[np.float32], means: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Feature activations [n, d_sae] of vectors [n, d_hook] whose removed means are [n]."""
+        return np.asarray(self.module.encode(self._input(vectors, means)).double().cpu().numpy())
 
     @torch.no_grad()
-    def reconstruct(self, vectors: NDArray[np.float32]) -> NDArray[np.float64]:
+    def reconstruct(self, vectors: NDArray[np.float32], means: NDArray[np.float32]) -> NDArray[np.float64]:
         """SAE(x) for vectors [n, d_hook], in the same basis."""
-        return self._output(self.module.decode(self.module.encode(self._input(vectors))))
+        return self._output(self.module.decode(self.module.encode(self._input(vectors, means))))
 
-    def activations(self, vector: Vector) -> NDArray[np.float64]:
-        return np.asarray(self.encode(vector[None])[0])
+    def activations(self, base: Base) -> NDArray[np.float64]:
+        return np.asarray(self.encode(*_one(base))[0])
 
     @torch.no_grad()
-    def contribution(self, vector: Vector, feature: int) -> NDArray[np.float64]:
-        x = self._input(vector[None])
+    def contribution(self, base: Base, feature: int) -> NDArray[np.float64]:
+        x = self._input(*_one(base))
         f = self.module.encode(x)
         on, off = f.clone(), f.clone()
         if f[0, feature] == 0:
@@ -75,22 +74,25 @@ class Sae:
         return np.asarray((with_feature - self._output(self.module.decode(off)))[0])
 
     def encoder(self, feature: int) -> NDArray[np.float64]:
-        return np.asarray(self._centred(self.module.W_enc[:, feature].detach().double().cpu().numpy()))
+        return self._output(self.module.W_enc[:, feature].detach())
 
-    def fraction_unexplained(self, vectors: NDArray[np.float32]) -> float:
+    def fraction_unexplained(self, vectors: NDArray[np.float32], means: NDArray[np.float32]) -> float:
         """Squared error of the reconstruction over the variance of the vectors [n, d_hook]."""
         x = vectors.astype(np.float64)
-        return float(((x - self.reconstruct(vectors)) ** 2).sum() / ((x - x.mean(0)) ** 2).sum())
+        return float(((x - self.reconstruct(vectors, means)) ** 2).sum() / ((x - x.mean(0)) ** 2).sum())
 
-    def _input(self, vectors: NDArray[np.float32]) -> Tensor:
-        x = torch.from_numpy(np.ascontiguousarray(vectors)) + self.offset
-        return x.to(self.module.W_enc.device, self.module.W_enc.dtype)
+    def _input(self, vectors: NDArray[np.float32], means: NDArray[np.float32]) -> Tensor:
+        x = vectors + means[:, None] if self.uncentred else vectors
+        return torch.from_numpy(np.ascontiguousarray(x)).to(self.module.W_enc.device, self.module.W_enc.dtype)
 
     def _output(self, x: Tensor) -> NDArray[np.float64]:
-        return self._centred(x.double().cpu().numpy() - self.offset)
+        y = x.double().cpu().numpy()
+        return np.asarray(y - y.mean(-1, keepdims=True) if self.centre else y)
 
-    def _centred(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.asarray(x - x.mean(-1, keepdims=True) if self.centre else x)
+
+def _one(base: Base) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """A base as a batch of one."""
+    return base.vector[None], np.array([base.mean], dtype=np.float32)
 
 
 def load_sae(section: SaeSection, model: Model, hook: HookPoint, report: Report) -> Sae:
@@ -131,6 +133,7 @@ def load_sae(section: SaeSection, model: Model, hook: HookPoint, report: Report)
             f"SAE {section.release} / {sae_id} was trained on {trained_at}, but the write hook is {hook.name}: set "
             f"site.write to {trained_at} or choose another SAE."
         )
+    # sae-lens loads its models without processing unless this says otherwise.
     kwargs = metadata.model_from_pretrained_kwargs or {}
     digest = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):
@@ -142,7 +145,7 @@ def load_sae(section: SaeSection, model: Model, hook: HookPoint, report: Report)
         sha256=digest.hexdigest(),
         module=module,
         centre=model.centred,
-        uncentred=model.centred and not kwargs.get("center_writing_weights", True),
+        uncentred=model.centred and not kwargs.get("center_writing_weights", False),
     )
 
 

@@ -25,11 +25,20 @@ class DirectionSpec(BaseModel):
     kind: str
     count: int = Field(16, ge=1, description="a whole number of at least 1")
 
+    @property
+    def drawn(self) -> bool:
+        """Whether directions come from a random stream, so that a second table of the kind goes on drawing."""
+        return True
+
 
 class SingleSpec(DirectionSpec):
     """A kind that its options determine, so that there is one of it."""
 
     count: int = Field(1, ge=1, le=1, description="1, since the options determine this direction")
+
+    @property
+    def drawn(self) -> bool:
+        return False
 
 
 @dataclass(frozen=True)

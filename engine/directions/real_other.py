@@ -17,6 +17,10 @@ class RealOtherSpec(DirectionSpec):
 
     prompt: str | None = Field(None, min_length=1, description="a text that is not empty")
 
+    @property
+    def drawn(self) -> bool:
+        return self.prompt is None
+
     @model_validator(mode="before")
     @classmethod
     def _one_per_prompt(cls, values: dict[str, object]) -> dict[str, object]:

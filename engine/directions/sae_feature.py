@@ -25,6 +25,10 @@ class SaeFeatureSpec(DirectionSpec):
     sign: Literal["+", "-"] = Field("+", description="'+' or '-'")
     vector: Literal["decoder", "encoder"] = Field("decoder", description="'decoder' or 'encoder'")
 
+    @property
+    def drawn(self) -> bool:
+        return False  # an index, or ranks from the most active
+
     @model_validator(mode="after")
     def _index_has_count_one(self) -> SaeFeatureSpec:
         if self.index is not None and self.count != 1:
@@ -34,7 +38,7 @@ class SaeFeatureSpec(DirectionSpec):
 
 def _draw(spec: SaeFeatureSpec, context: DrawContext, base: Base, index: int) -> Direction:
     features = context.features
-    activations = features.activations(base.vector)
+    activations = features.activations(base)
     if spec.index is None:
         order = np.argsort(-activations, kind="stable")
         active = int((activations > 0).sum())
@@ -52,9 +56,11 @@ def _draw(spec: SaeFeatureSpec, context: DrawContext, base: Base, index: int) ->
                 f"use 0 to {features.n_features - 1}."
             )
     decoder = spec.vector == "decoder"
-    vector = features.contribution(base.vector, feature) if decoder else features.encoder(feature)
+    vector = features.contribution(base, feature) if decoder else features.encoder(feature)
     activation = float(activations[feature])
     label = f"{'-' if spec.sign == '-' else ''}#{feature}{' encoder' if spec.vector == 'encoder' else ''}"
+    if activation == 0:
+        label += " (off)"
     detail = {
         "feature": feature,
         "sign": spec.sign,

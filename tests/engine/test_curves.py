@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -37,8 +39,14 @@ def test_plateau_ends_where_l2_leaves_the_line() -> None:
 
 def test_a_line_never_ends() -> None:
     distance = np.linspace(0, 10, 11)
-    assert plateau_length(distance, 3 * distance, typical_distance=20) is None
+    assert plateau_length(distance, 3 * distance, typical_distance=20) == math.inf
 
 
 def test_no_plateau_length_without_steps_near_the_base() -> None:
-    assert plateau_length(A, A**2, typical_distance=5) is None
+    assert math.isnan(plateau_length(A, A**2, typical_distance=5))
+    # A step exactly at 0.1 typical distances is not below it.
+    assert math.isnan(plateau_length(A, A**2, typical_distance=10))
+
+
+def test_a_threshold_after_a_gap_is_the_step_itself() -> None:
+    assert threshold(A, np.array([0, 0.1, np.nan, 0.7, 2, 3]), 0.5) == 3.0

@@ -36,7 +36,7 @@ def test_random_targets_have_the_populations_mean_and_covariance() -> None:
     """Over many draws; the standard error of each entry is known from the normal distribution."""
     rng = np.random.default_rng(0)
     vectors = (rng.standard_normal((60, 5)) @ rng.standard_normal((5, 5)) + 3).astype(np.float32)
-    population = Population(vectors, np.zeros((60, 1), np.int32), 0, 1.0, "")
+    population = Population(vectors, np.zeros(60, np.float32), np.zeros((60, 1), np.int32), 0, 1.0, "")
     draws = np.array([population.covariance_matched(stream(0, "test", i)) for i in range(20_000)])
     exact = np.cov(vectors.astype(np.float64).T)
     spread = np.sqrt(np.diag(exact))
@@ -106,7 +106,42 @@ def test_more_draws_keep_the_earlier_ones(embedded: Model, workshop: Workshop) -
 
 def test_a_kind_asked_for_twice_draws_on(embedded: Model, workshop: Workshop) -> None:
     lab = lab_of(embedded, workshop, directions=[{"kind": "random", "count": 2}, {"kind": "random", "count": 2}])
-    assert sorted(i for _, i in lab.direction_order) == [0, 1, 2, 3]
+    vectors = [draw(lab, "random", i).vector for _, i in lab.direction_order]
+    assert len({v.tobytes() for v in vectors}) == 4
+
+
+def test_ranks_and_typed_prompts_do_not_shift_other_draws(embedded: Model, workshop: Workshop) -> None:
+    both_signs = [{"kind": "sae-feature", "count": 2}, {"kind": "sae-feature", "count": 2, "sign": "-"}]
+    lab = lab_of(embedded, workshop, directions=both_signs)
+    found = [DIRECTIONS[spec.kind].draw(spec, lab, lab.site, i) for spec, i in lab.direction_order]
+    assert found[0].label == found[1].label.removeprefix("-")
+    assert np.array_equal(found[0].vector, -found[1].vector)
+    typed = [{"kind": "real-other", "prompt": "One day"}, {"kind": "real-other", "count": 1}]
+    lab = lab_of(embedded, workshop, directions=typed)
+    assert [i for _, i in lab.direction_order] == [0, 0]
+
+
+def test_a_rescaled_base_is_not_its_own_target(embedded: Model, workshop: Workshop) -> None:
+    lab = lab_of(embedded, workshop, bases=[{"kind": "real-other", "norm": "matched"}])
+    base = next(lab.bases())
+    assert np.linalg.norm(base.vector) == pytest.approx(np.linalg.norm(lab.site.vector), rel=1e-5)
+    rows = {draw(lab, "real-other", i, base).detail["population_row"] for i in range(len(lab.population.vectors) - 1)}
+    assert base.population_row not in rows
+
+
+def test_the_same_bases_in_both_hosts_make_pairs(embedded: Model, workshop: Workshop) -> None:
+    bases = [{"kind": "real-other", "count": 3}, {"kind": "real-other", "count": 3, "host": "site"}]
+    lab = lab_of(embedded, workshop, bases=bases)
+    drawn = list(lab.bases())
+    assert [b.population_row for b in drawn[:3]] == [b.population_row for b in drawn[3:]]
+    assert all(b.token_ids == lab.where.token_ids for b in drawn[3:])
+    assert all(b.token_ids != lab.where.token_ids for b in drawn[:3])
+
+
+def test_real_other_bases_at_bos_are_refused(embedded: Model, workshop: Workshop) -> None:
+    lab = lab_of(embedded, workshop, site={"position": 0}, bases=[{"kind": "real-other"}])
+    with pytest.raises(DirectionError, match="host"):
+        list(lab.bases())
 
 
 def test_steering_is_the_difference_of_last_tokens(embedded: Model, workshop: Workshop) -> None:
@@ -135,7 +170,7 @@ def test_feature_directions_are_contributions_of_the_sae(embedded: Model, worksh
     sae = lab.features.module
     found = draw(lab, "sae-feature", 0)
     feature = found.detail["feature"]
-    activations = lab.features.activations(lab.site.vector)
+    activations = lab.features.activations(lab.site)
     assert feature == int(activations.argmax())
     assert found.detail["share_of_l1"] == pytest.approx(activations[feature] / activations.sum())
     row = sae.W_dec[feature].double().numpy()

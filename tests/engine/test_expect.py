@@ -24,6 +24,7 @@ def row(curve: int, base: int, kind: str, threshold: float | None, base_kind: st
         censored=threshold is None,
         max_slope_step=curve,
         plateau_length=None,
+        plateau_censored=curve % 2 == 1,
         fisher=0.0,
         final_kl=1.0,
     )
@@ -53,6 +54,9 @@ def value(text: str) -> float:
         ("median(threshold, 'isotropic')", math.inf),
         ("quantile(0.25, threshold, 'random')", 3.25),
         ("mean(max_slope_step, 'random')", 7 / 4),
+        # Curve 1 never ends; 0, 2 and 4 cannot be told and are left out.
+        ("median(plateau_length, 'random')", math.inf),
+        ("median(plateau_length, 'isotropic@prompt')", math.inf),
         ("n('random')", 4),
         ("censored('random')", 0.25),
         # base 0: 4 < 6 wins, 6 = 6 is half, never loses: 1.5 of 3; base 1: 1 < never wins.

@@ -16,9 +16,9 @@ from engine.dictionaries.sae import load_sae
 from engine.embedded import HERE, MODEL_DIR, SAES_DIR, TRAINING_LOG
 from engine.errors import LoadError, PromptError, SaeError
 from engine.hooks import parse_hook
-from engine.laboratory import resolve_site
 from engine.models import Model, load_model
 from engine.recipe import ModelSection, SaeSection, parse_recipe
+from engine.site import resolve_site
 
 
 def test_weights_hash_is_that_of_the_file(embedded: Model) -> None:
@@ -63,6 +63,8 @@ def test_positions_count_from_either_end(embedded: Model, position: int, resolve
         ({"write": "blocks.1.hook_resid_pree"}, "did you mean 'blocks.1.hook_resid_pre'"),
         ({"write": "blocks.6.hook_resid_pre"}, "6 layers: use 0 to 5"),
         ({"write": "blocks.3.hook_resid_pre", "read": ["blocks.1.hook_resid_post"]}, "comes before the write hook"),
+        ({"read": ["blocks.5.hook_resid_post", "blocks.5.hook_resid_post"]}, "names a hook twice"),
+        ({"write": "blocks.5.hook_resid_post", "position": 1, "read_position": 2}, "moves information between tokens"),
     ],
 )
 def test_sites_that_do_not_exist_are_refused(embedded: Model, site: dict, words: str) -> None:
@@ -148,20 +150,51 @@ def test_bundled_files_are_small_and_their_log_shows_learning() -> None:
     assert any(e["event"] == "sae" and 0 < e["unexplained_variance"] < 0.5 for e in events)
 
 
+@pytest.mark.parametrize(("processing", "raw"), [({"center_writing_weights": True}, False), ({}, True)])
+def test_saes_are_fed_in_the_basis_they_were_trained_in(
+    embedded: Model, tmp_path: Path, processing: dict, raw: bool
+) -> None:
+    """TopK encoding by hand from the stored tensors: of the centred residual, or of the model's own."""
+    from safetensors.torch import load_file
+
+    from engine.laboratory import Laboratory
+    from engine.workshop import Workshop
+
+    folder = tmp_path / "sae"
+    shutil.copytree(SAES_DIR / "blocks.1.hook_resid_pre", folder)
+    config = json.loads((folder / "cfg.json").read_text())
+    config["metadata"]["model_from_pretrained_kwargs"] = processing
+    (folder / "cfg.json").write_text(json.dumps(config))
+    recipe = parse_recipe(
+        {
+            "site": {"prompt": "One day a cat sat"},
+            "population": {"n": 200},
+            "sae": {"release": str(folder)},
+            "bases": [{"kind": "prompt"}, {"kind": "real-other", "count": 2}],
+        }
+    )
+    lab = Laboratory(embedded, recipe, Workshop())
+    w = load_file(folder / "sae_weights.safetensors")
+    for base in lab.bases():
+        ids = embedded.tensor([base.token_ids])
+        x = embedded.network.transformer(input_ids=ids, output_hidden_states=True).hidden_states[1][0, -1]
+        x = x if raw else x - x.mean()
+        before = (x - w["b_dec"]) @ w["W_enc"] + w["b_enc"]
+        norms = w["W_dec"].norm(dim=-1) if config["rescale_acts_by_decoder_norm"] else torch.ones(1)
+        top = (before * norms).topk(config["k"])
+        expected = torch.zeros_like(before).scatter(0, top.indices, top.values.relu())
+        got = lab.features.activations(base)
+        assert np.abs(got - expected.numpy()).max() < 1e-4, base.label
+
+
 def test_bundled_sae_reconstructs_real_activations_better_than_the_mean(embedded: Model) -> None:
     from engine.laboratory import Laboratory
     from engine.workshop import Workshop
 
-    lab = Laboratory(
-        embedded, parse_recipe({"site": {"prompt": "One day a cat sat"}, "population": {"n": 200}}), Workshop()
-    )
-    x = lab.population.vectors
-    sae = lab.features
-    error = ((x - sae.reconstruct(x)) ** 2).sum()
-    assert sae.fraction_unexplained(x) == pytest.approx(
-        error / ((x - x.astype(np.float64).mean(0)) ** 2).sum(), rel=1e-5
-    )
-    assert sae.fraction_unexplained(x) < 0.5
+    recipe = parse_recipe({"site": {"prompt": "One day a cat sat"}, "population": {"n": 200}})
+    population = Laboratory(embedded, recipe, Workshop()).population
+    sae = load_sae(SaeSection(), embedded, parse_hook("blocks.1.hook_resid_pre", 6), report)
+    assert sae.fraction_unexplained(population.vectors, population.means) < 0.5
 
 
 def report(text: str) -> None:

@@ -49,14 +49,17 @@ def test_too_few_windows_are_refused() -> None:
 def test_typical_distance_is_the_median_over_pairs() -> None:
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal((400, 300)).astype(np.float32)
-    population = summarise(vectors, np.zeros((400, 2), np.int32), 1, seed=0)
+    population = summarise(vectors, np.zeros(400, np.float32), np.zeros((400, 2), np.int32), 1, seed=0)
     # Distances of standard normal vectors concentrate at sqrt(2 d).
     assert population.typical_distance == pytest.approx(np.sqrt(600), rel=0.01)
 
 
 def test_a_small_population_is_warned_about() -> None:
     vectors = np.random.default_rng(0).standard_normal((50, 30)).astype(np.float32)
-    assert "2 x d_model = 60" in summarise(vectors, np.zeros((50, 2), np.int32), 1, seed=0).warnings[0]
+    assert (
+        "2 x d_model = 60"
+        in summarise(vectors, np.zeros(50, np.float32), np.zeros((50, 2), np.int32), 1, seed=0).warnings[0]
+    )
 
 
 def test_bos_position_reads_its_population_next_door() -> None:

@@ -29,14 +29,15 @@ def session_with_runs(parent: Path, runs: int) -> Path:
 def test_a_session_numbers_its_runs(tmp_path: Path) -> None:
     folder = session_with_runs(tmp_path, 2)
     assert [p.name for p in run_folders(folder)] == ["0001", "0002"]
-    more = Session(folder, "embedded").new_run(RECIPE)
+    more = Session.existing(folder).new_run(RECIPE)
     assert more.folder.name == "0003"
     more.discard()
     assert len(run_folders(folder)) == 2
 
 
 def test_a_session_without_runs_is_not_on_disk(tmp_path: Path) -> None:
-    assert not Session.new(tmp_path, "embedded").folder.exists()
+    Session.new(tmp_path, "embedded")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_damaged_sessions_are_listed_as_such(tmp_path: Path) -> None:
@@ -55,11 +56,25 @@ def test_find_takes_paths_and_names(tmp_path: Path) -> None:
         find(folder.name[:-1], tmp_path)
 
 
-def test_only_runs_and_sessions_are_removed(tmp_path: Path) -> None:
-    (tmp_path / "photos").mkdir()
+def test_only_runs_and_sessions_of_the_directory_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sessions = tmp_path / "sessions"
+    (sessions / "photos").mkdir(parents=True)
+    (sessions / "photos" / "recipe.toml").write_text("cake")
     with pytest.raises(RunFolderError, match="left alone"):
-        remove(tmp_path / "photos")
-    assert (tmp_path / "photos").exists()
+        remove("photos", sessions)
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / "recipe.toml").write_text("mine")
+    monkeypatch.chdir(tmp_path)
+    for name in ("project", "~", "..", "../project", str(tmp_path / "project")):
+        with pytest.raises(UsageError):
+            remove(name, sessions)
+    assert (tmp_path / "project" / "recipe.toml").read_text() == "mine"
+    assert (sessions / "photos" / "recipe.toml").exists()
+
+
+def test_two_sessions_of_one_second_do_not_share_a_folder(tmp_path: Path) -> None:
+    first, second = Session.new(tmp_path, "embedded"), Session.new(tmp_path, "embedded")
+    assert first.folder != second.folder
 
 
 def test_the_command_lists_shows_and_removes(home: Path, tmp_path: Path) -> None:

@@ -32,7 +32,9 @@ def base(number: int = 0) -> BaseResult:
 
 def curve(number: int = 0) -> CurveResult:
     k = np.arange(4.0)
-    summary = Summary(number, 0, "prompt", "random", f"random {number}", 1.5, 30.25, None, True, 2, None, 0.1, 0.4)
+    summary = Summary(
+        number, 0, "prompt", "random", f"random {number}", 1.5, 30.25, None, True, 2, None, True, 0.1, 0.4
+    )
     values = {"logits": {"kl": k / 3, "kl_quadratic": k**2}, "blocks.5.hook_resid_post": {"l2": k, "cosine": 1 - k / 7}}
     values["logits"]["kl"][3] = np.nan
     tokens = TokenTable(np.int32([[3, 9]] * 4), np.array([[0.7, 0.1]] * 4), {3: " a", 9: "\n"})
@@ -210,3 +212,38 @@ def test_a_killed_writer_loses_nothing_that_was_acknowledged(tmp_path: Path) -> 
 def test_a_copied_run_is_a_run(tmp_path: Path) -> None:
     shutil.copytree(finished(tmp_path / "run"), tmp_path / "copy")
     assert len(read_run(tmp_path / "copy").curves) == 2
+
+
+def test_a_run_has_one_writer_at_a_time(tmp_path: Path) -> None:
+    writer = RunWriter.create(tmp_path / "run", RECIPE)
+    with pytest.raises(UsageError, match="Another dirscope is writing"):
+        RunWriter.resume(tmp_path / "run")
+    writer.close()
+    RunWriter.resume(tmp_path / "run").close()
+
+
+def test_a_writer_killed_after_its_last_line_is_repaired(tmp_path: Path) -> None:
+    whole = {f.name: f.read_bytes() for f in finished(tmp_path / "whole").glob("*.parquet")}
+    writer = RunWriter.create(tmp_path / "run", RECIPE)
+    for event in (
+        RunStarted(INFO),
+        base(),
+        curve(0),
+        curve(1),
+        RowResult("grid", {"x": 1.0, "y": 2}),
+        RunEnded("done"),
+    ):
+        writer.write(event)
+    writer.close()
+    assert not list((tmp_path / "run").glob("*.parquet"))
+    RunWriter.repair(tmp_path / "run")
+    assert {f.name: f.read_bytes() for f in (tmp_path / "run").glob("*.parquet")} == whole
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "done"
+
+
+def test_columns_of_a_later_version_are_left_alone() -> None:
+    line = json.loads(to_line(curve(), 0.0))
+    line["summary"]["charm"] = 3
+    found = from_line(json.dumps(line))
+    assert found is not None
+    assert found[1].summary == curve().summary  # type: ignore[union-attr]

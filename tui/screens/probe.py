@@ -21,18 +21,16 @@ from textual.widget import Widget
 from textual.widgets import Footer, Input, Label, Static
 
 from engine.errors import DirscopeError, RunFolderError
-from engine.hooks import hook_names
 from engine.protocol import FeatureList
 from engine.recipe import Recipe
 from engine.results import CurveResult, Event, RunStarted
-from sessions.export import FORMATS, export, markdown
-from sessions.library import Session, entries, run_folders
+from sessions.library import Session, run_folders
 from sessions.paths import places
 from sessions.reader import read_run
 from tui import edits
 from tui.actions import ACTIONS
 from tui.bridge import Bridge
-from tui.charts import LABELS, View, chart
+from tui.charts import View, chart
 from tui.help import help_text
 from tui.messages import (
     CountChanged,
@@ -48,8 +46,9 @@ from tui.messages import (
 )
 from tui.picture import METRICS, Picture
 from tui.player import Player
-from tui.screens.dialogs import Choose, Help, TwoPrompts
-from tui.status import site_text, status_text
+from tui.screens import menus
+from tui.screens.dialogs import Help
+from tui.status import plot_title, readout, site_text, status_text, token_title
 from tui.widgets.curve_plot import CurvePlot
 from tui.widgets.direction_list import DirectionList
 from tui.widgets.tables import KindTable, NextTokens
@@ -73,8 +72,8 @@ class ProbeScreen(Screen[None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [a.binding for a in ACTIONS]
     AUTO_FOCUS = "#tokens"
-    HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]]] = [(0, "-narrow"), (110, "-wide")]
-    VERTICAL_BREAKPOINTS: ClassVar[list[tuple[int, str]]] = [(0, "-short"), (22, "-low"), (32, "-tall")]
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide")]  # noqa: RUF012 (an instance variable upstream)
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (22, "-low"), (32, "-tall")]  # noqa: RUF012
 
     def __init__(
         self,
@@ -265,37 +264,15 @@ class ProbeScreen(Screen[None]):
         if picture.site:
             self.query_one(TokenStrip).show(picture.site["tokens"], picture.site["position"])
         plot = self.query_one(CurvePlot)
-        plot.border_title = self._plot_title()
-        plot.border_subtitle = self._readout()
+        plot.border_title = plot_title(self.recipe.path.mode, self.view, self.size.width)
+        plot.border_subtitle = readout(drawn, self.view)
         if drawn.curves:
             plot.show(chart(drawn, self.view))
             self.query_one(KindTable).show(drawn)
             self.query_one(NextTokens).show(drawn, self.view)
-            self.query_one("#next").border_title = self._token_title()
+            self.query_one("#next").border_title = token_title(drawn, self.view)
         else:
             plot.say(f"\n\n{self.problem or picture.status}")
-
-    def _plot_title(self) -> str:
-        tabs = " ".join(f"[b u]{m}[/]" if m == self.view.metric else m for m in METRICS)
-        mode = self.recipe.path.mode
-        paths = " ".join(f"[b u]{m}[/]" if m == mode else m for m in ("straight", "sphere"))
-        label = LABELS[self.view.metric] if self.size.width >= 110 else self.view.metric.upper()
-        return f"{label} ── {tabs} ── {paths}"
-
-    def _readout(self) -> str:
-        curves = self.drawn.curves
-        if not 0 <= self.view.curve < len(curves):
-            return ""
-        curve = curves[self.view.curve]
-        step = min(self.view.step, len(curve.coordinate) - 1)
-        value = float(self.drawn.series(curve, self.view.metric)[step])
-        unit = "°" if self.drawn.unit == "degrees" else " L2"
-        return f"{curve.summary.label}: {curve.coordinate[step]:.3g}{unit}, {self.view.metric} {value:.4g}"
-
-    def _token_title(self) -> str:
-        curve = self.drawn.curves[min(self.view.curve, len(self.drawn.curves) - 1)]
-        step = min(self.view.step, len(curve.coordinate) - 1)
-        return f"next token at {curve.coordinate[step]:.3g}, KL {curve.kl[step]:.3g}"
 
     # What the user does
 
@@ -328,14 +305,9 @@ class ProbeScreen(Screen[None]):
     @on(KindToggled)
     def _on_kind(self, message: KindToggled) -> None:
         if message.kind == "steering" and not edits.count_of(self.recipe, "steering"):
-
-            def use(prompts: tuple[str, str] | None) -> None:
-                if prompts is not None:
-                    self.change(lambda r: edits.with_steering(r, *prompts))
-
-            self.app.push_screen(TwoPrompts(), use)
-            return
-        self.change(lambda r: edits.toggled_kind(r, message.kind))
+            menus.ask_steering(self)
+        else:
+            self.change(lambda r: edits.toggled_kind(r, message.kind))
 
     @on(CountChanged)
     def _on_count(self, message: CountChanged) -> None:
@@ -381,39 +353,28 @@ class ProbeScreen(Screen[None]):
         self.change(lambda r: r.model_copy(update={"seed": r.seed + 1}))
 
     def action_shift_layer(self, by: int) -> None:
-        layers = self._layers()
-        if layers:
-            self.change(lambda r: edits.shifted_write(r, by, layers))
+        if self.n_layers:
+            self.change(lambda r: edits.shifted_write(r, by, self.n_layers))
 
-    def _layers(self) -> int:
+    @property
+    def n_layers(self) -> int:
         """Layers of the model; 0 before it is known."""
         return int(self.picture.info.get("model", {}).get("n_layers", 0))
 
     def action_pick_write(self) -> None:
-        self._pick_hook("write hook: where the residual stream is perturbed", self.recipe.site.write, edits.with_write)
+        menus.pick_write(self)
 
     def action_pick_read(self) -> None:
-        current = self.picture.site.get("read", [""])[-1]
-        self._pick_hook(
-            "read hook: where L2 and cosine are measured",
-            current,
-            lambda recipe, hook, layers: edits.edited(recipe, "site", read=[hook]),
-        )
-
-    def _pick_hook(self, title: str, current: str, edit: Callable[[Recipe, str, int], Recipe]) -> None:
-        layers = self._layers()
-        if not layers:
-            self.complain("The hooks are known once the model is loaded: a moment.")
-            return
-
-        def use(hook: str | None) -> None:
-            if hook is not None:
-                self.change(lambda r: edit(r, hook, layers))
-
-        self.app.push_screen(Choose(title, [(h, h) for h in hook_names(layers)], current), use)
+        menus.pick_read(self)
 
     def action_toggle_lower(self) -> None:
         self.toggle_class("-show-tokens")
+
+    def whole_run(self, what_for: str) -> Path | None:
+        """The folder of the run on the screen; None, with a sentence, while it is not whole."""
+        if self.folder is None:
+            self.complain(f"This run is not whole yet: it can be {what_for} once it is saved.")
+        return self.folder
 
     def action_cancel(self) -> None:
         if self.bridge is not None and not self.picture.ended:
@@ -422,9 +383,8 @@ class ProbeScreen(Screen[None]):
 
     def action_replay_again(self) -> None:
         """Play the run on the screen again; it is on disk, so no model is needed."""
-        folder = self.folder
+        folder = self.whole_run("replayed")
         if folder is None:
-            self.complain("This run is not whole yet: it can be replayed once it is saved.")
             return
         if self.player is None:
             self.app.push_screen(ProbeScreen(self.recipe, None, None, Player([folder])))
@@ -435,46 +395,13 @@ class ProbeScreen(Screen[None]):
                 self._play()
 
     def action_export(self) -> None:
-        folder = self.folder
-        if folder is None:
-            self.complain("This run is not whole yet: it can be exported once it is saved.")
-            return
-
-        def use(form: str | None) -> None:
-            if form is None:
-                return
-            file = Path.cwd() / f"dirscope-{folder.parent.parent.name}-{folder.name}.{form}"
-            try:
-                export(folder, form, file)
-            except DirscopeError as error:
-                self.complain(str(error))
-            else:
-                self.notify(str(file), title="exported")
-
-        self.app.push_screen(Choose("export this run as", [(f, f) for f in FORMATS]), use)
+        menus.export_run(self)
 
     def action_copy(self) -> None:
-        if self.folder is None:
-            self.complain("This run is not whole yet: it can be copied once it is saved.")
-            return
-        self.app.copy_to_clipboard(markdown(read_run(self.folder)))
-        self.notify("The summary was sent to the terminal's clipboard (OSC 52).", title="copied")
+        menus.copy_summary(self)
 
     def action_sessions(self) -> None:
-        if self.player is not None:
-            self.complain("This is a replay: quit it to open a session.")
-            return
-        found = entries(places().sessions)
-        if not found:
-            self.complain("There are no sessions yet: this one is the first.")
-            return
-        labels = [(str(e.folder), f"{e.changed:%m-%d %H:%M}  {e.runs:>3} runs  {e.prompt[:40]}") for e in found]
-
-        def use(folder: str | None) -> None:
-            if folder is not None:
-                self.open_session(Path(folder))
-
-        self.app.push_screen(Choose("open a session (its last run is shown; new runs join it)", labels), use)
+        menus.pick_session(self)
 
     def open_session(self, folder: Path) -> None:
         """Show the last run of a session; what is computed from here on joins it."""
@@ -487,11 +414,8 @@ class ProbeScreen(Screen[None]):
             self.bridge.cancel(self.run_id)
         self.run_id = 0
         # A batch run is not a session: what grows from it gets one of its own.
-        self.session = Session(folder, folder.name) if runs != [folder] else Session.new(places().sessions, folder.name)
+        self.session = Session.existing(folder) if runs != [folder] else Session.new(places().sessions, folder.name)
         self._show_stored(runs[-1])
 
     def action_help(self) -> None:
         self.app.push_screen(Help(help_text(self.focused)))
-
-    def action_go_back(self) -> None:
-        self.app.pop_screen()

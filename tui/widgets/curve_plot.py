@@ -50,8 +50,8 @@ KL, L2 or cosine along each direction; a letter at a curve's end names its kind.
             super().__init__()
             self.text = text
 
-    def __init__(self, **kwargs: str) -> None:
-        super().__init__(**kwargs)
+    def __init__(self, id: str) -> None:
+        super().__init__(id=id)
         self._chart: Chart | None = None
         self._text = Text("")
         self._drawing: Future[None] | None = None

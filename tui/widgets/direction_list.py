@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from rich.text import Text
-from textual.app import RenderResult
 from textual.binding import Binding, BindingType
 from textual.events import Click
 from textual.geometry import Size
@@ -52,7 +51,7 @@ minus the base) or *along* (a vector in its own right).
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up,k", "move(-1)", "up", show=False, id="directions.up"),
         Binding("down,j", "move(1)", "down", show=False, id="directions.down"),
-        Binding("space,enter", "toggle", "tick", id="directions.toggle", tooltip="Tick or clear this direction"),
+        Binding("space,enter", "tick", "tick", id="directions.toggle", tooltip="Tick or clear this direction"),
         Binding("plus,equals_sign", "count(1)", "more", id="directions.more", tooltip="One more of this kind"),
         Binding("minus", "count(-1)", "fewer", id="directions.fewer", tooltip="One fewer of this kind"),
     ]
@@ -61,8 +60,8 @@ minus the base) or *along* (a vector in its own right).
     """
     cursor: reactive[int] = reactive(0)
 
-    def __init__(self, **kwargs: str) -> None:
-        super().__init__(**kwargs)
+    def __init__(self, id: str) -> None:
+        super().__init__(id=id)
         self._recipe: Recipe | None = None
         self._features = FeatureList("", ())
         self._rows: list[Row] = []
@@ -126,9 +125,6 @@ minus the base) or *along* (a vector in its own right).
             text.stylize("reverse")
         return Strip(text.render(self.app.console), width).apply_style(self.rich_style)
 
-    def render(self) -> RenderResult:
-        return ""
-
     def watch_cursor(self, cursor: int) -> None:
         self.scroll_to(y=max(0, min(self.scroll_offset.y, cursor), cursor - self.size.height + 1), animate=False)
         self.refresh()
@@ -146,7 +142,7 @@ minus the base) or *along* (a vector in its own right).
         if self._rows:
             self.cursor = max(0, min(len(self._rows) - 1, self.cursor + by))
 
-    def action_toggle(self) -> None:
+    def action_tick(self) -> None:
         if self._rows:
             row = self._rows[self.cursor]
             if row.feature is not None:
@@ -162,4 +158,4 @@ minus the base) or *along* (a vector in its own right).
         index = event.y + self.scroll_offset.y
         if 0 <= index < len(self._rows):
             self.cursor = index
-            self.action_toggle()
+            self.action_tick()

@@ -15,8 +15,8 @@ from tui.picture import Picture, TokenRow
 class KindTable(Widget):
     """Per kind: n, median threshold and quartiles, max-slope step, censored share."""
 
-    def __init__(self, **kwargs: str) -> None:
-        super().__init__(**kwargs)
+    def __init__(self, id: str) -> None:
+        super().__init__(id=id)
         self._lines: list[Text] = []
 
     def show(self, picture: Picture) -> None:
@@ -44,8 +44,8 @@ class KindTable(Widget):
 class NextTokens(Widget):
     """The most probable next tokens, unperturbed and at the cursor."""
 
-    def __init__(self, **kwargs: str) -> None:
-        super().__init__(**kwargs)
+    def __init__(self, id: str) -> None:
+        super().__init__(id=id)
         self._lines: list[Text] = [Text("next tokens appear with the first curve", style="dim")]
 
     def show(self, picture: Picture, view: View, rows: int = 5) -> None:

@@ -36,8 +36,8 @@ stream is perturbed.
     TokenStrip { height: 1; }
     """
 
-    def __init__(self, **kwargs: str) -> None:
-        super().__init__(**kwargs)
+    def __init__(self, id: str) -> None:
+        super().__init__(id=id)
         self._tokens: Sequence[str] = ()
         self._position = 0
         self._spans: list[tuple[int, int]] = []

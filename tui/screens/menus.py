@@ -1,0 +1,105 @@
+"""What the main screen asks in a dialog: hooks, steering prompts, export formats, sessions.
+
+Each function opens a dialog over a screen and hands the answer back to it. Knows dialogs and files of a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine.errors import DirscopeError
+from engine.hooks import hook_names
+from engine.recipe import Recipe
+from sessions.export import FORMATS, export, markdown
+from sessions.library import entries
+from sessions.paths import places
+from sessions.reader import read_run
+from tui import edits
+from tui.screens.dialogs import Choose, TwoPrompts
+
+if TYPE_CHECKING:
+    from tui.screens.probe import ProbeScreen
+
+
+def pick_write(screen: ProbeScreen) -> None:
+    """Ask where to perturb."""
+    title = "write hook: where the residual stream is perturbed"
+    _pick_hook(screen, title, screen.recipe.site.write, edits.with_write)
+
+
+def pick_read(screen: ProbeScreen) -> None:
+    """Ask where L2 and cosine are measured."""
+    current = screen.picture.site.get("read", [""])[-1]
+    title = "read hook: where L2 and cosine are measured"
+    _pick_hook(screen, title, current, lambda recipe, hook, layers: edits.edited(recipe, "site", read=[hook]))
+
+
+def _pick_hook(screen: ProbeScreen, title: str, current: str, edit: Callable[[Recipe, str, int], Recipe]) -> None:
+    layers = screen.n_layers
+    if not layers:
+        screen.complain("The hooks are known once the model is loaded: a moment.")
+        return
+
+    def use(hook: str | None) -> None:
+        if hook is not None:
+            screen.change(lambda recipe: edit(recipe, hook, layers))
+
+    screen.app.push_screen(Choose(title, [(h, h) for h in hook_names(layers)], current), use)
+
+
+def ask_steering(screen: ProbeScreen) -> None:
+    """Ask for the two prompts of a steering direction."""
+
+    def use(prompts: tuple[str, str] | None) -> None:
+        if prompts is not None:
+            screen.change(lambda recipe: edits.with_steering(recipe, *prompts))
+
+    screen.app.push_screen(TwoPrompts(), use)
+
+
+def export_run(screen: ProbeScreen) -> None:
+    """Ask for a format and write the run on the screen into the current directory."""
+    folder = screen.whole_run("exported")
+    if folder is None:
+        return
+
+    def use(form: str | None) -> None:
+        if form is None:
+            return
+        file = Path.cwd() / f"dirscope-{folder.parent.parent.name}-{folder.name}.{form}"
+        try:
+            export(folder, form, file)
+        except DirscopeError as error:
+            screen.complain(str(error))
+        else:
+            screen.notify(str(file), title="exported")
+
+    screen.app.push_screen(Choose("export this run as", [(f, f) for f in FORMATS]), use)
+
+
+def copy_summary(screen: ProbeScreen) -> None:
+    """Send the run's summary to the terminal's clipboard."""
+    folder = screen.whole_run("copied")
+    if folder is not None:
+        screen.app.copy_to_clipboard(markdown(read_run(folder)))
+        screen.notify("The summary was sent to the terminal's clipboard (OSC 52).", title="copied")
+
+
+def pick_session(screen: ProbeScreen) -> None:
+    """Ask which session to open."""
+    if screen.player is not None:
+        screen.complain("This is a replay: quit it to open a session.")
+        return
+    found = entries(places().sessions)
+    if not found:
+        screen.complain("There are no sessions yet: this one is the first.")
+        return
+    labels = [(str(e.folder), f"{e.changed:%m-%d %H:%M}  {e.runs:>3} runs  {e.prompt[:40]}") for e in found]
+
+    def use(folder: str | None) -> None:
+        if folder is not None:
+            screen.open_session(Path(folder))
+
+    screen.app.push_screen(Choose("open a session (its last run is shown; new runs join it)", labels), use)
