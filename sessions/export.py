@@ -1,6 +1,7 @@
 """`dirscope export`: what people take away from a run.
 
-csv, parquet and jsonl hold one value per row (run, curve, step, metric, value); md is the summary to paste.
+csv, parquet and jsonl hold one value per row (run, curve, step, metric, value); md is the summary to paste; svg and
+png are the picture.
 """
 
 from __future__ import annotations
@@ -74,11 +75,19 @@ def _markdown(run: Run, file: Path) -> None:
     file.write_text(markdown(run), encoding="utf-8")
 
 
+def _figure(run: Run, file: Path) -> None:
+    from sessions.figure import draw_figure
+
+    draw_figure(run, file)
+
+
 FORMATS: Final[dict[str, Callable[[Run, Path], None]]] = {
     "csv": _csv,
     "parquet": _parquet,
     "jsonl": _jsonl,
     "md": _markdown,
+    "svg": _figure,
+    "png": _figure,
 }
 
 

@@ -43,7 +43,7 @@ ACTIONS: Final = (
     Action("seed", "g", "next_seed", "new draw", "Draw other random directions: the next seed", False),
     Action("view", "v", "toggle_lower", "tables", "Switch the lower panel between kinds and next tokens", False),
     Action("sessions", "o", "sessions", "open", "Open another session"),
-    Action("export", "e", "export", "export", "Write this run as csv, parquet, jsonl or md into the current directory"),
+    Action("export", "e", "export", "export", "Write this run as a table or a picture into the current directory"),
     Action("copy", "y", "copy", "copy", "Copy the summary as Markdown to the terminal's clipboard", False),
     Action("replay", "n", "replay_again", "replay", "Play this run again from its start", False),
     Action("cancel", "escape", "cancel", "cancel", "Stop what runs; go back to the tokens", False),

@@ -15,7 +15,7 @@ from typing import Any, Final, NoReturn
 EPILOG: Final = """\
 commands:
   dirscope replay RUN|SESSION [--verify]        play a run back (no model needed), or compute it again and compare
-  dirscope export RUN --format FORMAT --out FILE    csv, parquet, jsonl or md
+  dirscope export RUN --format FORMAT --out FILE    csv, parquet, jsonl, md, svg or png
   dirscope sessions list|show|rm                what is kept
   dirscope paths | doctor | bench               where files live, what works here, the engine against naive ways
 
@@ -78,7 +78,7 @@ def _sub_parser(command: str) -> argparse.ArgumentParser:
             parser.add_argument("--speed", type=float, default=1.0, metavar="X", help="multiple of the recorded pace")
             parser.add_argument("--no-mouse", action="store_true", help="leave the mouse to the terminal")
         case "export":
-            parser.description = "Write a run as csv, parquet, jsonl or md."
+            parser.description = "Write a run as csv, parquet, jsonl, md, svg or png."
             parser.add_argument("run", metavar="RUN")
             parser.add_argument(
                 "--format", default="csv", dest="form", metavar="FORMAT", help="csv, parquet, jsonl, md"

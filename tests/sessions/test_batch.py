@@ -250,7 +250,7 @@ def test_a_killed_run_goes_on(tmp_path: Path) -> None:
 
 def test_exports_hold_every_value(run_folder: Path, tmp_path: Path) -> None:
     frame = pq.read_table(run_folder / "curves.parquet")
-    for form in ("csv", "parquet", "jsonl", "md"):
+    for form in ("csv", "parquet", "jsonl", "md", "svg", "png"):
         done = command("export", str(run_folder), "--format", form, "--out", f"x.{form}", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
     rows = list(csv.DictReader(io.StringIO((tmp_path / "x.csv").read_text())))
@@ -260,6 +260,8 @@ def test_exports_hold_every_value(run_folder: Path, tmp_path: Path) -> None:
     lines = [json.loads(line) for line in (tmp_path / "x.jsonl").read_text().splitlines()]
     assert [line["value"] for line in lines] == frame["value"].to_pylist()
     assert "| prompt | random | 2 |" in (tmp_path / "x.md").read_text()
+    assert "<svg" in (tmp_path / "x.svg").read_text()
+    assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
     assert command("export", str(run_folder), "--format", "docx", "--out", "x", cwd=tmp_path).returncode == 2
 
 

@@ -252,6 +252,21 @@ def test_the_app_replays_a_run_without_a_worker(run_folder: Path) -> None:
     play(story, DirscopeApp.replaying(run_folder, speed=20))
 
 
+def test_a_run_can_be_replayed_over_the_live_screen_and_left_again() -> None:
+    async def story(app: DirscopeApp, pilot: Pilot) -> None:
+        await saved(app, pilot)
+        await pilot.press("n")
+        replay = app.screen
+        assert isinstance(replay, ProbeScreen)
+        assert replay is not app.probe
+        await until(pilot, lambda: replay.picture.ended, "the end of the replay", 20)
+        assert len(replay.drawn.curves) == 24
+        await pilot.press("escape")
+        assert app.screen is app.probe
+
+    play(story)
+
+
 def test_an_opened_session_shows_its_last_run_and_grows(home: Path) -> None:
     async def first(app: DirscopeApp, pilot: Pilot) -> None:
         await saved(app, pilot)

@@ -377,6 +377,9 @@ class ProbeScreen(Screen[None]):
         return self.folder
 
     def action_cancel(self) -> None:
+        if self is not self.app.screen_stack[1]:
+            self.app.pop_screen()  # a replay over the live screen
+            return
         if self.bridge is not None and not self.picture.ended:
             self.bridge.cancel(self.run_id)
         self.query_one("#tokens").focus()
