@@ -101,10 +101,12 @@ def test_curves_agree_with_plain_forward_passes_in_float64(
                 assert abs(curve.values[hook]["cosine"][step] - cosine) <= COSINE_ABSOLUTE
 
 
+@pytest.mark.parametrize("name", ["embedded", "llama"])
+@pytest.mark.parametrize("base", [{"kind": "random"}, {"kind": "real-other", "host": "site", "norm": "matched"}])
 def test_a_made_up_base_is_written_into_the_prompt_and_is_the_run_compared_with(
-    embedded: Model, references: dict[str, Reference]
+    name: str, base: dict, references: dict[str, Reference], request: pytest.FixtureRequest
 ) -> None:
-    lab, bases, curves = curves_of(embedded, {}, bases=[{"kind": "random"}])
+    lab, bases, curves = curves_of(request.getfixturevalue(name), {}, bases=[base])
     x = bases[0].vector.astype(np.float64)
     site = lab.site.vector.astype(np.float64)
     arguments = (
@@ -114,10 +116,10 @@ def test_a_made_up_base_is_written_into_the_prompt_and_is_the_run_compared_with(
         lab.where.write.name,
         [],
     )
-    base_logits, _ = references["embedded"].run(*arguments, x - site)
+    base_logits, _ = references[name].run(*arguments, x - site)
     for curve in curves:
         u = curve.direction / np.linalg.norm(curve.direction.astype(np.float64))
-        logits, _ = references["embedded"].run(*arguments, x - site + curve.coordinate[5] * u)
+        logits, _ = references[name].run(*arguments, x - site + curve.coordinate[5] * u)
         expected = kl(base_logits, logits)
         assert abs(curve.kl[5] - expected) <= KL_ABSOLUTE + KL_RELATIVE * expected
 

@@ -276,7 +276,7 @@ def test_an_opened_session_shows_its_last_run_and_grows(home: Path) -> None:
 
     async def second(app: DirscopeApp, pilot: Pilot) -> None:
         probe = app.probe
-        await until(pilot, lambda: len(probe.drawn.curves) == 24, "the stored curves", 5)
+        await until(pilot, lambda: len(probe.drawn.curves) == 24 and "[who]" in frame(pilot), "the stored curves", 10)
         assert probe.run_id == 0  # nothing is computed until something changes
         await pilot.press("left")
         await until(pilot, lambda: probe.picture.site.get("position") == 10, "the new run")

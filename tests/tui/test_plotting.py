@@ -51,7 +51,7 @@ def test_letters_marks_and_ascii() -> None:
 
 def test_lines_are_cut_at_the_top_of_a_zoom() -> None:
     text = rows(Chart((Line(X, X, (9, 9, 9), "Q"),), x_stop=10, y_stop=2.0))
-    assert text[1].index("Q") < 30
+    assert next(row for row in text if "Q" in row).index("Q") < 30
 
 
 def test_no_room_is_said() -> None:
