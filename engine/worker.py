@@ -76,8 +76,11 @@ def _redirect_output(log: Path | None) -> None:
     if log is None:
         os.dup2(2, 1)
         return
-    log.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    except OSError:
+        descriptor = os.open(os.devnull, os.O_WRONLY)  # a place without room for a log can still compute
     sys.stdout.flush()
     sys.stderr.flush()
     os.dup2(descriptor, 1)

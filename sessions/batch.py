@@ -27,8 +27,8 @@ from engine.protocol import Held, RunRequest
 from engine.recipe import Recipe, parse_recipe, parse_toml, read_recipe, with_overrides
 from engine.results import CurveResult, Event, Note, Progress, RunEnded, RunStarted
 from engine.worker import WorkerOptions
+from sessions.catalogue import run_folders
 from sessions.digest import digest, digest_lines
-from sessions.library import run_folders
 from sessions.paths import Places, new_folder
 from sessions.reader import RECIPE_FILE, Run, read_run
 from sessions.runner import run_to_end

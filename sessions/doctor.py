@@ -60,7 +60,7 @@ def _terminal() -> Finding:
 def _writable(folder: Path) -> bool:
     while not folder.exists():
         folder = folder.parent
-    return os.access(folder, os.W_OK)
+    return folder.is_dir() and os.access(folder, os.W_OK)
 
 
 def _engine(cache: Path, log: Path) -> Iterator[Finding]:

@@ -100,6 +100,9 @@ def export(folder: Path, form: str, file: Path) -> None:
     """
     if form not in FORMATS:
         raise UsageError(f"Cannot export as '{form}': expected one of {', '.join(FORMATS)}.")
+    suffix = file.suffix.lstrip(".").lower()
+    if suffix in FORMATS and suffix != form:
+        raise UsageError(f"{file.name} says {suffix} but --format says {form}: make them agree.")
     run = read_run(folder)
     if not run.curves:
         raise RunFailedError(f"{folder} holds no curves yet: there is nothing to export.")

@@ -9,16 +9,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Final
-
-try:
-    import fcntl
-except ImportError:  # not on Windows, which has no advisory locks of this kind
-    fcntl = None  # type: ignore[assignment]
 
 from engine.errors import RunFolderError, UsageError
 from engine.recipe import Recipe
@@ -49,7 +45,9 @@ def _open_alone(path: Path) -> IO[bytes]:
         UsageError: Another process is writing this run.
     """
     file = path.open("ab")
-    if fcntl is not None:
+    if sys.platform != "win32":  # which has no advisory locks of this kind
+        import fcntl
+
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

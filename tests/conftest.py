@@ -28,7 +28,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def embedded():  # type: ignore[no-untyped-def]
+def embedded():
     """The bundled model, loaded once; read-only."""
     from engine.models import load_model
     from engine.recipe import ModelSection
@@ -65,7 +65,7 @@ def llama_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def llama(llama_dir: Path):  # type: ignore[no-untyped-def]
+def llama(llama_dir: Path):
     """The same, loaded."""
     from engine.models import load_model
     from engine.recipe import ModelSection

@@ -45,7 +45,7 @@ class Reference:
             layer, side = int(name.split(".")[1]), name.rsplit("_", 1)[1]
             writing = name == write
 
-            def before(module, args, kwargs, name=name, writing=writing):  # type: ignore[no-untyped-def]
+            def before(module, args, kwargs, name=name, writing=writing):
                 hidden = args[0] if args else kwargs["hidden_states"]
                 if writing:
                     hidden = edit(hidden)
@@ -53,7 +53,7 @@ class Reference:
                     found[name] = hidden[0, read_position]
                 return ((hidden, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": hidden})
 
-            def after(module, args, output, name=name, writing=writing):  # type: ignore[no-untyped-def]
+            def after(module, args, output, name=name, writing=writing):
                 hidden = output[0] if isinstance(output, tuple) else output
                 if writing:
                     hidden = edit(hidden)

@@ -17,8 +17,8 @@ from textual.screen import Screen
 from engine.client import prepare_spawning
 from engine.recipe import Recipe, parse_recipe, with_overrides
 from engine.worker import WorkerOptions
-from sessions.library import Session, run_folders
-from sessions.paths import Places, places
+from sessions.catalogue import Session, run_folders
+from sessions.paths import Places, make_private, places
 from sessions.reader import read_run
 from tui.actions import ACTIONS
 from tui.bridge import Bridge
@@ -61,8 +61,10 @@ class DirscopeApp(App[None]):
 
         Raises:
             RecipeError: An override is wrong.
+            UsageError: The sessions directory cannot be made.
         """
         where = places()
+        make_private(where.sessions)
         recipe = parse_recipe(with_overrides({"site": {"prompt": DEFAULT_PROMPT}}, overrides))
         return cls(recipe, Session.new(where.sessions, recipe.model.name), where)
 

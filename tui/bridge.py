@@ -6,6 +6,7 @@ work happens in this thread; the event loop never waits for it.
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
@@ -21,12 +22,14 @@ from engine.protocol import CancelRequest, Failed, FeatureList, FeaturesRequest,
 from engine.recipe import Recipe
 from engine.results import CurveResult, Event, RunEnded
 from engine.worker import WorkerOptions
-from sessions.library import Session
+from sessions.catalogue import Session
 from sessions.store import RunWriter
 from tui.messages import EngineDied, FeaturesFound, RunEvents, RunFailed, RunKept
 
 POST_SECONDS: Final = 0.05
 """Events are handed over at most twenty times a second."""
+DEATHS_TOO_MANY: Final = 3
+DEATHS_WITHIN_SECONDS: Final = 20.0
 
 
 @dataclass
@@ -35,6 +38,7 @@ class _Open:
 
     id: int
     writer: RunWriter
+    session: Session
     curves: int = 0
 
 
@@ -62,6 +66,8 @@ class Bridge:
         self._open: _Open | None = None
         self._pending: list[Event] = []
         self._posted = 0.0
+        self._kept_when_stopped: set[int] = set()
+        self._deaths: list[float] = []
         self._next_id = 0
 
     def start(self) -> None:
@@ -81,7 +87,8 @@ class Bridge:
         return self._next_id
 
     def cancel(self, run_id: int) -> None:
-        """Stop a run between two chunks."""
+        """Stop a run between two chunks; unlike one that a newer run replaces, its curves are kept."""
+        self._kept_when_stopped.add(run_id)
         self._orders.put(CancelRequest(run_id))
 
     def stop(self) -> None:
@@ -94,7 +101,9 @@ class Bridge:
         try:
             self._worker.start()
         except (OSError, ValueError) as error:
-            self._post(EngineDied(f"The worker process could not be started: {error}. Leave the app and try --batch."))
+            self._post(
+                EngineDied(f"The worker process could not be started: {error}. Leave the app and try --batch.", False)
+            )
             return
         while True:
             try:
@@ -104,7 +113,10 @@ class Bridge:
                 if reply is not None:
                     self._take(reply)
             except DirscopeError as error:
-                self._restart(error)
+                if not self._restart(error):
+                    return
+            except OSError as error:
+                self._give_up_run(error)
             if self._pending and time.monotonic() - self._posted >= POST_SECONDS:
                 self._flush()
         self._close("the app was closed")
@@ -123,7 +135,7 @@ class Bridge:
                 except DirscopeError as error:
                     self._post(RunFailed(order.id, str(error)))
                     continue
-                self._open = _Open(order.id, writer)
+                self._open = _Open(order.id, writer, order.session)
                 self._worker.send(RunRequest(order.id, order.recipe))
             else:
                 self._worker.send(order)
@@ -143,17 +155,17 @@ class Bridge:
                 self._close(message)
                 self._post(RunFailed(reply.id, message))
             case RunEnded(status):
-                if status == "done":
-                    self._flush()
+                keep = status == "done" or (reply.id in self._kept_when_stopped and self._open.curves > 0)
+                self._flush()
+                if keep:
                     folder = self._open.writer.finish(body).folder
                     self._open = None
-                    self._pending.append(body)
-                    self._flush(reply.id)
-                    self._post(RunKept(reply.id, folder))
                 else:
                     self._close("cancelled", keep_curves=False)
-                    self._pending.append(body)
-                    self._flush(reply.id)
+                self._pending.append(body)
+                self._flush(reply.id)
+                if keep:
+                    self._post(RunKept(reply.id, folder))
             case _:
                 self._open.writer.write(body)
                 self._open.curves += isinstance(body, CurveResult)
@@ -176,11 +188,31 @@ class Bridge:
             self._open.writer.finish(RunEnded("stopped", why))
         else:
             self._open.writer.discard()
+            self._open.session.tidy()
         self._open = None
 
-    def _restart(self, error: DirscopeError) -> None:
-        self._close(str(error))
-        self._post(EngineDied(str(error)))
+    def _give_up_run(self, error: OSError) -> None:
+        """The run's folder cannot be written, being full or gone: say so and stay ready for the next run."""
+        run, self._open, self._pending = self._open, None, []
+        if run is not None:
+            run.writer.close()
+            self._worker.send(CancelRequest(run.id))
+            where = f"{run.writer.folder} ({error.strerror or error})"
+            self._post(RunFailed(run.id, f"Cannot write to {where}: free some space or open another session."))
+
+    def _restart(self, error: DirscopeError) -> bool:
+        """Start another worker in place of a dead one; false when workers die as soon as they are started."""
+        with contextlib.suppress(OSError):
+            self._close(str(error))
         self._worker.stop(timeout=0.2)
+        died = time.monotonic()
+        self._deaths = [t for t in self._deaths if died - t < DEATHS_WITHIN_SECONDS] + [died]
+        if len(self._deaths) >= DEATHS_TOO_MANY:
+            self._post(
+                EngineDied(f"{error} It died {len(self._deaths)} times: leave the app and see dirscope doctor.", False)
+            )
+            return False
+        self._post(EngineDied(str(error), True))
         self._worker = Worker(self._options)
         self._worker.start()
+        return True

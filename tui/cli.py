@@ -81,7 +81,10 @@ def _sub_parser(command: str) -> argparse.ArgumentParser:
             parser.description = "Write a run as csv, parquet, jsonl, md, svg or png."
             parser.add_argument("run", metavar="RUN")
             parser.add_argument(
-                "--format", default="csv", dest="form", metavar="FORMAT", help="csv, parquet, jsonl, md"
+                "--format",
+                dest="form",
+                metavar="FORMAT",
+                help="csv, parquet, jsonl, md, svg or png (default: the suffix's)",
             )
             parser.add_argument("--out", type=Path, required=True, metavar="FILE")
         case "sessions":
@@ -100,7 +103,7 @@ def _sub_parser(command: str) -> argparse.ArgumentParser:
 
 
 def _replay(arguments: argparse.Namespace) -> int:
-    from sessions.library import find, run_folders
+    from sessions.catalogue import find, run_folders
     from sessions.paths import places
 
     where = places()
@@ -136,8 +139,8 @@ def _app_for_replay(folder: Path, speed: float) -> Any:
 
 
 def _export(arguments: argparse.Namespace) -> int:
+    from sessions.catalogue import find, run_folders
     from sessions.export import export
-    from sessions.library import find, run_folders
     from sessions.paths import places
 
     folders = run_folders(find(arguments.run, places().sessions))
@@ -145,14 +148,14 @@ def _export(arguments: argparse.Namespace) -> int:
         from engine.errors import UsageError
 
         raise UsageError(f"{arguments.run} is a session of {len(folders)} runs: name one, such as {folders[-1]}.")
-    export(folders[0], arguments.form, arguments.out)
+    export(folders[0], arguments.form or arguments.out.suffix.lstrip(".").lower(), arguments.out)
     print(f"wrote {arguments.out}", file=sys.stderr)
     return 0
 
 
 def _sessions(arguments: argparse.Namespace) -> int:
     from engine.errors import UsageError
-    from sessions.library import entries, find, remove, show
+    from sessions.catalogue import entries, find, remove, show
     from sessions.paths import places
 
     where = places()
@@ -216,6 +219,10 @@ def _batch(arguments: argparse.Namespace) -> int:
     from sessions.batch import BatchOptions, run_batch
     from sessions.paths import places
 
+    if arguments.time_limit is not None and not 0 < arguments.time_limit < float("inf"):
+        from engine.errors import UsageError
+
+        raise UsageError(f"--time-limit must be a finite number of seconds above 0; got {arguments.time_limit:g}.")
     options = BatchOptions(
         recipe=arguments.batch,
         out=arguments.out,
@@ -256,7 +263,7 @@ def _app(arguments: argparse.Namespace) -> int:
         from tui.app import DirscopeApp
 
         if arguments.session is not None:
-            from sessions.library import find
+            from sessions.catalogue import find
             from sessions.paths import places
 
             return DirscopeApp.opening(find(arguments.session, places().sessions))

@@ -47,11 +47,12 @@ class FeaturesFound(Message):
 
 
 class EngineDied(Message):
-    """The worker process ended by itself; another one is being started."""
+    """The worker process ended by itself."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, restarted: bool) -> None:
         super().__init__()
         self.text = text
+        self.title = "the worker was started again" if restarted else "the worker does not start"
 
 
 class PromptChanged(Message):
@@ -72,6 +73,14 @@ class PositionPicked(Message):
 
 class KindToggled(Message):
     """A direction kind was ticked or cleared."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+
+
+class OptionsWanted(Message):
+    """The options of a ticked kind are to be asked for again."""
 
     def __init__(self, kind: str) -> None:
         super().__init__()

@@ -65,11 +65,15 @@ def _state(screen: ProbeScreen) -> str:
     picture = screen.picture
     if screen.player is not None:
         return screen.player.clock + ("" if screen is screen.app.screen_stack[1] else "  esc back")
-    if screen.problem:
-        return "! " + ("failed" if picture.ended else "see below")
     if not picture.ended:
         return f"○ {picture.done}/{picture.total}" if picture.total else f"○ {picture.status}"
-    return f"● saved {screen.folder.name}" if screen.folder is not None else f"○ {picture.status}"
+    if picture.status == "failed":
+        return "! failed"
+    if screen.folder is None:
+        return f"○ {picture.status}"
+    if picture.done < picture.total:
+        return f"◐ stopped {screen.folder.name}, {picture.done}/{picture.total}"
+    return f"● saved {screen.folder.name}"
 
 
 def _short(hook: str) -> str:

@@ -22,12 +22,12 @@ def workshop() -> Workshop:
     return Workshop()
 
 
-def lab_of(model: Model, workshop: Workshop, **data) -> Laboratory:  # type: ignore[no-untyped-def]
+def lab_of(model: Model, workshop: Workshop, **data) -> Laboratory:
     site = {"prompt": PROMPT, **data.pop("site", {})}
     return Laboratory(model, parse_recipe({"site": site, "population": {"n": 500}, **data}), workshop)
 
 
-def draw(lab: Laboratory, kind: str, number: int = 0, base: Base | None = None, **options):  # type: ignore[no-untyped-def]
+def draw(lab: Laboratory, kind: str, number: int = 0, base: Base | None = None, **options):
     spec = DIRECTIONS[kind].spec(kind=kind, **options)
     return DIRECTIONS[kind].draw(spec, lab, base or lab.site, number)
 

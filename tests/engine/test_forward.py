@@ -59,7 +59,7 @@ def test_only_the_chosen_position_changes(embedded: Model) -> None:
     seen: list[torch.Tensor] = []
 
     def run(delta: float) -> torch.Tensor:
-        def edit(module, args):  # type: ignore[no-untyped-def]
+        def edit(module, args):
             hidden = args[0].clone()
             hidden[:, position] += delta
             return (hidden, *args[1:])
@@ -147,7 +147,7 @@ def test_basis_is_that_of_transformer_lens() -> None:
 def test_a_model_whose_fast_path_is_wrong_is_refused(embedded: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     real = Forward.run
 
-    def wrong(self: Forward, host, vectors):  # type: ignore[no-untyped-def]
+    def wrong(self: Forward, host, vectors):
         output = real(self, host, vectors)
         return type(output)(output.logits + 0.01 * torch.arange(output.logits.shape[-1]), output.reads)
 

@@ -30,7 +30,7 @@ def references(llama_dir: Path) -> dict[str, Reference]:
     return {"embedded": Reference.load(MODEL_DIR, centred=True), "llama": Reference.load(llama_dir, centred=False)}
 
 
-def curves_of(model: Model, site: dict, path: dict | None = None, bases: list[dict] | None = None):  # type: ignore[no-untyped-def]
+def curves_of(model: Model, site: dict, path: dict | None = None, bases: list[dict] | None = None):
     recipe = parse_recipe(
         {
             "site": {"prompt": PROMPT, **site},

@@ -52,7 +52,7 @@ def test_events_read_back_bit_for_bit() -> None:
         for metric, series in metrics.items():
             assert np.array_equal(event.values[read][metric], series, equal_nan=True)
     assert event.tokens is not None
-    assert np.array_equal(event.tokens.ids, original.tokens.ids)  # type: ignore[union-attr]
+    assert np.array_equal(event.tokens.ids, original.tokens.ids)
     assert event.tokens.strings == {3: " a", 9: "\n"}
 
 
@@ -67,7 +67,7 @@ def test_lines_are_json_with_null_for_nan() -> None:
     "event", [RunStarted({"n_curves": 1}), Note("hm", "warning"), RowResult("t", {"x": 1}), RunEnded("stopped", "why")]
 )
 def test_other_events_read_back(event: object) -> None:
-    assert from_line(to_line(event, 0.5)) == (0.5, event)  # type: ignore[arg-type]
+    assert from_line(to_line(event, 0.5)) == (0.5, event)
 
 
 def test_unknown_events_are_skipped_and_newer_schemas_refused() -> None:
@@ -246,4 +246,4 @@ def test_columns_of_a_later_version_are_left_alone() -> None:
     line["summary"]["charm"] = 3
     found = from_line(json.dumps(line))
     assert found is not None
-    assert found[1].summary == curve().summary  # type: ignore[union-attr]
+    assert found[1].summary == curve().summary

@@ -16,7 +16,7 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input, OptionList, Static
 
-from sessions.library import entries, run_folders
+from sessions.catalogue import entries, run_folders
 from sessions.reader import read_run
 from tui.app import DirscopeApp
 from tui.screens.dialogs import Choose, Help, TwoPrompts
@@ -146,6 +146,7 @@ def test_steering_asks_for_two_prompts_that_differ() -> None:
     async def story(app: DirscopeApp, pilot: Pilot) -> None:
         probe = app.probe
         await saved(app, pilot)
+        await until(pilot, lambda: bool(probe.features.rows), "active features")
         rows = probe.query_one(DirectionList).rows
         place = next(i for i, row in enumerate(rows) if row.kind == "steering")
         await pilot.press("d", *["down"] * place, "space")
@@ -157,6 +158,68 @@ def test_steering_asks_for_two_prompts_that_differ() -> None:
         app.screen.query_one("#minus", Input).value = "She was sad"
         await pilot.press("enter")
         await until(pilot, lambda: any(s.kind == "steering" for s in probe.picture.summaries), "a steering curve")
+        assert "✎ She was happy − She was" in frame(pilot)
+        await pilot.press("down", "enter")  # the row of its prompts asks for them again
+        assert isinstance(app.screen, TwoPrompts)
+        assert app.screen.query_one("#minus", Input).value == "She was sad"
+
+    play(story)
+
+
+def test_brackets_in_prompts_and_names_are_no_markup(home: Path) -> None:
+    async def story(app: DirscopeApp, pilot: Pilot) -> None:
+        await saved(app, pilot)
+        await pilot.press("o")
+        assert isinstance(app.screen, Choose)
+        await pilot.pause(0.2)
+        assert "x [/b] [bold] a" in frame(pilot)
+        await pilot.press("escape")
+        app.probe.complain("no such thing: [/bad]")
+        await until(pilot, lambda: "[/bad]" in frame(pilot), "the sentence", 5)
+
+    play(story, DirscopeApp.fresh([*SMALL, "site.prompt=x [/b] [bold] a"]))
+
+
+def test_keys_typed_after_p_go_into_the_prompt() -> None:
+    async def story(app: DirscopeApp, pilot: Pilot) -> None:
+        await saved(app, pilot)
+        await pilot.press(*"pmz")
+        assert app.probe.query_one("#prompt", Input).value.endswith("whomz")
+        assert app.probe.view.metric == "kl"
+
+    play(story)
+
+
+def test_a_run_stopped_by_hand_is_kept_and_says_so() -> None:
+    async def story(app: DirscopeApp, pilot: Pilot) -> None:
+        probe = app.probe
+        await until(pilot, lambda: len(probe.picture.curves) > 3, "some curves")
+        await pilot.press("escape")
+        await saved(app, pilot)
+        folder = probe.folder
+        assert folder is not None
+        run = read_run(folder)
+        assert run.status == "stopped"
+        assert 3 < len(run.curves) < 300
+        assert f"stopped 0001, {len(run.curves)}/300" in frame(pilot)
+
+    play(story, DirscopeApp.fresh([*SMALL, "directions=[{kind='isotropic', count=300}]", "path.steps=300"]))
+
+
+def test_a_session_directory_that_vanishes_is_said_and_the_app_goes_on(home: Path) -> None:
+    async def story(app: DirscopeApp, pilot: Pilot) -> None:
+        probe = app.probe
+        await saved(app, pilot)
+        shutil.rmtree(home / "sessions")
+        (home / "sessions").write_text("in the way")
+        await pilot.press("y")
+        assert "no run folder" in probe.problem
+        await pilot.press("left")
+        await until(pilot, lambda: "Cannot create" in frame(pilot), "the sentence")
+        assert "previous run" in frame(pilot)
+        (home / "sessions").unlink()
+        await pilot.press("left")
+        await until(pilot, lambda: probe.picture.site.get("position") == 9 and probe.folder is not None, "a new run")
 
     play(story)
 

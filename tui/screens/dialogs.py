@@ -34,7 +34,8 @@ class Choose(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
             yield Label(self._title, classes="dialog-title")
-            yield OptionList(*[Option(label, id=key) for key, label in self._options])
+            # Labels hold prompts and paths: brackets in them are no markup.
+            yield OptionList(*[Option(label, id=key) for key, label in self._options], markup=False)
             yield Label("enter choose   esc back", classes="dialog-hint")
 
     def on_mount(self) -> None:

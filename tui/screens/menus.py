@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 from engine.errors import DirscopeError
 from engine.hooks import hook_names
 from engine.recipe import Recipe
+from sessions.catalogue import Session, entries, run_folders
 from sessions.export import FORMATS, export, markdown
-from sessions.library import entries
 from sessions.paths import places
 from sessions.reader import read_run
 from tui import edits
+from tui.player import Player
 from tui.screens.dialogs import Choose, TwoPrompts
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ def pick_read(screen: ProbeScreen) -> None:
 
 def _pick_hook(screen: ProbeScreen, title: str, current: str, edit: Callable[[Recipe, str, int], Recipe]) -> None:
     layers = screen.n_layers
+    if not layers and screen.picture.ended:
+        layers = 2  # the model refused the site before it said how many it has: these exist in every one
     if not layers:
         screen.complain("The hooks are known once the model is loaded: a moment.")
         return
@@ -56,7 +59,8 @@ def ask_steering(screen: ProbeScreen) -> None:
         if prompts is not None:
             screen.change(lambda recipe: edits.with_steering(recipe, *prompts))
 
-    screen.app.push_screen(TwoPrompts(), use)
+    old = next((s for s in edits.direction_data(screen.recipe) if s["kind"] == "steering"), {})
+    screen.app.push_screen(TwoPrompts(old.get("plus", ""), old.get("minus", "")), use)
 
 
 def export_run(screen: ProbeScreen) -> None:
@@ -74,7 +78,7 @@ def export_run(screen: ProbeScreen) -> None:
         except DirscopeError as error:
             screen.complain(str(error))
         else:
-            screen.notify(str(file), title="exported")
+            screen.notify(str(file), title="exported", markup=False)
 
     screen.app.push_screen(Choose("export this run as", [(f, f) for f in FORMATS]), use)
 
@@ -82,8 +86,14 @@ def export_run(screen: ProbeScreen) -> None:
 def copy_summary(screen: ProbeScreen) -> None:
     """Send the run's summary to the terminal's clipboard."""
     folder = screen.whole_run("copied")
-    if folder is not None:
-        screen.app.copy_to_clipboard(markdown(read_run(folder)))
+    if folder is None:
+        return
+    try:
+        text = markdown(read_run(folder))
+    except DirscopeError as error:
+        screen.complain(str(error))
+    else:
+        screen.app.copy_to_clipboard(text)
         screen.notify("The summary was sent to the terminal's clipboard (OSC 52).", title="copied")
 
 
@@ -100,6 +110,37 @@ def pick_session(screen: ProbeScreen) -> None:
 
     def use(folder: str | None) -> None:
         if folder is not None:
-            screen.open_session(Path(folder))
+            open_session(screen, Path(folder))
 
     screen.app.push_screen(Choose("open a session (its last run is shown; new runs join it)", labels), use)
+
+
+def open_session(screen: ProbeScreen, folder: Path) -> None:
+    """Show the last run of a session; what is computed from here on joins it."""
+    try:
+        runs = run_folders(folder)
+    except DirscopeError as error:
+        screen.complain(str(error))
+        return
+    if screen.bridge is not None:
+        screen.bridge.cancel(screen.run_id)
+    screen.run_id = 0
+    # A batch run is not a session: what grows from it gets one of its own.
+    screen.session = Session.existing(folder) if runs != [folder] else Session.new(places().sessions, folder.name)
+    screen.show_stored(runs[-1])
+
+
+def replay_run(screen: ProbeScreen) -> None:
+    """Play the run on the screen again; it is on disk, so no model is needed."""
+    if screen.player is not None:
+        screen.restart_player()
+        return
+    folder = screen.whole_run("replayed")
+    if folder is None:
+        return
+    try:
+        player = Player([folder])
+    except DirscopeError as error:
+        screen.complain(str(error))
+    else:
+        screen.app.push_screen(type(screen)(screen.recipe, None, None, player))

@@ -20,17 +20,16 @@ from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Footer, Input, Label, Static
 
-from engine.errors import DirscopeError, RunFolderError
+from engine.errors import DirscopeError
 from engine.protocol import FeatureList
 from engine.recipe import Recipe
 from engine.results import CurveResult, Event, RunStarted
-from sessions.library import Session, run_folders
-from sessions.paths import places
+from sessions.catalogue import Session
 from sessions.reader import read_run
 from tui import edits
 from tui.actions import ACTIONS
 from tui.bridge import Bridge
-from tui.charts import View, chart
+from tui.charts import View
 from tui.help import help_text
 from tui.messages import (
     CountChanged,
@@ -39,6 +38,7 @@ from tui.messages import (
     FeaturesFound,
     FeatureToggled,
     KindToggled,
+    OptionsWanted,
     PositionPicked,
     RunEvents,
     RunFailed,
@@ -48,15 +48,15 @@ from tui.picture import METRICS, Picture
 from tui.player import Player
 from tui.screens import menus
 from tui.screens.dialogs import Help
-from tui.status import plot_title, readout, site_text, status_text, token_title
+from tui.screens.painting import paint
 from tui.widgets.curve_plot import CurvePlot
 from tui.widgets.direction_list import DirectionList
+from tui.widgets.prompt_input import PromptInput
 from tui.widgets.tables import KindTable, NextTokens
 from tui.widgets.token_strip import TokenStrip
 
 REDRAW_SECONDS: Final = 1 / 8
 TYPING_SECONDS: Final = 0.3
-HINT: Final = "p edits the prompt · ←→ picks the base token · d ticks directions · ? all keys"
 
 
 class ProbeScreen(Screen[None]):
@@ -109,9 +109,9 @@ class ProbeScreen(Screen[None]):
         yield Static(id="status")
         with Horizontal(id="prompt-line"):
             yield Label("prompt")
-            yield Input(self.recipe.site.prompt, id="prompt", compact=True, select_on_focus=False)
+            yield PromptInput(self.recipe.site.prompt, id="prompt", compact=True, select_on_focus=False)
         yield TokenStrip(id="tokens")
-        yield Static(id="site")
+        yield Static(id="site", markup=False)
         with Horizontal(id="upper"):
             yield DirectionList(id="directions")
             yield CurvePlot(id="plot")
@@ -131,9 +131,12 @@ class ProbeScreen(Screen[None]):
             self.query_one("#prompt", Input).disabled = True
             self._play()
         elif self.opened is not None:
-            self._show_stored(self.opened)
+            self.show_stored(self.opened)
         else:
             self.start_run()
+
+    def on_resize(self) -> None:
+        self._stale = True
 
     # Running
 
@@ -143,6 +146,7 @@ class ProbeScreen(Screen[None]):
             return
         self.problem = ""
         self.folder = None
+        self.picture = replace(self.picture, ended=False, status="starting", done=0, total=0)
         self.run_id = self.bridge.run(self.recipe, self.session)
         self._stale = True
 
@@ -195,14 +199,14 @@ class ProbeScreen(Screen[None]):
     @on(RunFailed)
     def _on_run_failed(self, message: RunFailed) -> None:
         if message.run_id == self.run_id:
-            self.picture = replace(self.picture, ended=True, status="failed")
+            self.picture = Picture(ended=True, status="failed")
             self.complain(message.text)
 
     @on(EngineDied)
     def _on_engine_died(self, message: EngineDied) -> None:
-        self.picture = replace(self.picture, ended=True, status="worker died, a new one is starting")
+        self.picture = replace(self.picture, ended=True, status="failed")
         self.complain(message.text)
-        self.notify(message.text, title="the worker was started again", severity="error", timeout=10)
+        self.notify(message.text, title=message.title, severity="error", timeout=10, markup=False)
 
     @on(FeaturesFound)
     def _on_features_found(self, message: FeaturesFound) -> None:
@@ -233,7 +237,7 @@ class ProbeScreen(Screen[None]):
             self._playing = None
             self._stale = True
 
-    def _show_stored(self, folder: Path) -> None:
+    def show_stored(self, folder: Path) -> None:
         """Show a run from disk, whole and at once."""
         try:
             run = read_run(folder)
@@ -256,37 +260,25 @@ class ProbeScreen(Screen[None]):
         if not self._stale:
             return
         self._stale = False
-        picture, drawn = self.picture, self.drawn
-        self.query_one("#status", Static).update(status_text(self, self.size.width))
-        line = self.query_one("#site", Static)
-        line.set_class(bool(self.problem), "error")
-        line.update(self.problem or (site_text(picture) if picture.site else HINT))
-        if picture.site:
-            self.query_one(TokenStrip).show(picture.site["tokens"], picture.site["position"])
-        plot = self.query_one(CurvePlot)
-        plot.border_title = plot_title(self.recipe.path.mode, self.view, self.size.width)
-        plot.border_subtitle = readout(drawn, self.view)
-        if drawn.curves:
-            plot.show(chart(drawn, self.view))
-            self.query_one(KindTable).show(drawn)
-            self.query_one(NextTokens).show(drawn, self.view)
-            self.query_one("#next").border_title = token_title(drawn, self.view)
-        else:
-            plot.say(f"\n\n{self.problem or picture.status}")
+        paint(self)
 
     # What the user does
 
     @on(Input.Changed, "#prompt")
     def _on_prompt_typed(self, event: Input.Changed) -> None:
-        if self.player is not None or event.value == self.recipe.site.prompt:
-            return
         if self._typing is not None:
             self._typing.stop()
+            self._typing = None
+        if self.player is not None or event.value == self.recipe.site.prompt:
+            return
         self._typing = self.set_timer(TYPING_SECONDS, lambda: self._use_prompt(event.value))
 
     @on(Input.Submitted, "#prompt")
     def _on_prompt_done(self, event: Input.Submitted) -> None:
         self._use_prompt(event.value)
+        if not event.value:
+            event.input.value = self.recipe.site.prompt
+            self.complain("The prompt was empty: the one before stays.")
         self.query_one("#tokens").focus()
 
     def _use_prompt(self, text: str) -> None:
@@ -309,6 +301,10 @@ class ProbeScreen(Screen[None]):
         else:
             self.change(lambda r: edits.toggled_kind(r, message.kind))
 
+    @on(OptionsWanted)
+    def _on_options(self, message: OptionsWanted) -> None:
+        menus.ask_steering(self)
+
     @on(CountChanged)
     def _on_count(self, message: CountChanged) -> None:
         self.change(lambda r: edits.with_count(r, message.kind, message.change))
@@ -329,14 +325,17 @@ class ProbeScreen(Screen[None]):
             self._redraw()
 
     def action_focus_on(self, name: str) -> None:
-        self.query_one(f"#{name}", Widget).focus()
+        # At once, not by a message: the next key may be here already.
+        self.set_focus(self.query_one(f"#{name}", Widget))
 
     def action_next_metric(self) -> None:
         metric = METRICS[(METRICS.index(self.view.metric) + 1) % len(METRICS)]
         self._look(replace(self.view, metric=metric))
 
     def action_toggle_zoom(self) -> None:
-        self._look(replace(self.view, zoomed=not self.view.zoomed))
+        # The threshold is one of KL, so that is what zooming shows.
+        zoomed = not (self.view.zoomed and self.view.metric == "kl")
+        self._look(replace(self.view, zoomed=zoomed, metric="kl"))
 
     def action_toggle_ascii(self) -> None:
         self._look(replace(self.view, ascii=not self.view.ascii))
@@ -359,7 +358,8 @@ class ProbeScreen(Screen[None]):
     @property
     def n_layers(self) -> int:
         """Layers of the model; 0 before it is known."""
-        return int(self.picture.info.get("model", {}).get("n_layers", 0))
+        info = self.picture.info or self.drawn.info
+        return int(info.get("model", {}).get("n_layers", 0))
 
     def action_pick_write(self) -> None:
         menus.pick_write(self)
@@ -385,15 +385,14 @@ class ProbeScreen(Screen[None]):
         self.query_one("#tokens").focus()
 
     def action_replay_again(self) -> None:
-        """Play the run on the screen again; it is on disk, so no model is needed."""
-        folder = self.whole_run("replayed")
-        if folder is None:
-            return
-        if self.player is None:
-            self.app.push_screen(ProbeScreen(self.recipe, None, None, Player([folder])))
-        else:
+        menus.replay_run(self)
+
+    def restart_player(self) -> None:
+        """Play from the beginning again."""
+        if self.player is not None:
             self.player.restart()
-            self.drawn = Picture()
+            self.recipe = self.player.recipe
+            self.picture = self.drawn = Picture()
             if self._playing is None:
                 self._play()
 
@@ -405,20 +404,6 @@ class ProbeScreen(Screen[None]):
 
     def action_sessions(self) -> None:
         menus.pick_session(self)
-
-    def open_session(self, folder: Path) -> None:
-        """Show the last run of a session; what is computed from here on joins it."""
-        try:
-            runs = run_folders(folder)
-        except RunFolderError as error:
-            self.complain(str(error))
-            return
-        if self.bridge is not None:
-            self.bridge.cancel(self.run_id)
-        self.run_id = 0
-        # A batch run is not a session: what grows from it gets one of its own.
-        self.session = Session.existing(folder) if runs != [folder] else Session.new(places().sessions, folder.name)
-        self._show_stored(runs[-1])
 
     def action_help(self) -> None:
         self.app.push_screen(Help(help_text(self.focused)))

@@ -39,7 +39,7 @@ KL, L2 or cosine along each direction; a letter at a curve's end names its kind.
         Binding("right,l", "cursor(1, 0)", "cursor", show=False, id="plot.right"),
         Binding("shift+left", "cursor(-10, 0)", "10 steps back", show=False, id="plot.left10"),
         Binding("shift+right", "cursor(10, 0)", "10 steps on", show=False, id="plot.right10"),
-        Binding("up,k", "cursor(0, -1)", "curve", id="plot.up", tooltip="Select the curve before"),
+        Binding("up,k", "cursor(0, -1)", "curve", show=False, id="plot.up", tooltip="Select the curve before"),
         Binding("down,j", "cursor(0, 1)", "curve", show=False, id="plot.down"),
     ]
 

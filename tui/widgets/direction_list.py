@@ -16,9 +16,9 @@ from textual.strip import Strip
 from engine.directions import DIRECTIONS
 from engine.protocol import FeatureList
 from engine.recipe import Recipe
-from tui.edits import count_of, ticked_features
+from tui.edits import count_of, direction_data, ticked_features
 from tui.kinds import ORDER, look
-from tui.messages import CountChanged, FeatureToggled, KindToggled
+from tui.messages import CountChanged, FeatureToggled, KindToggled, OptionsWanted
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,13 @@ class Row:
     kind: str
     feature: int | None
     text: Text
+    edit: bool = False
+    """Whether ticking it asks for its options again."""
+
+    @property
+    def identity(self) -> tuple[str, int | None, bool]:
+        """What the row stands for, whatever its text."""
+        return self.kind, self.feature, self.edit
 
 
 def kinds_in_order() -> list[str]:
@@ -53,7 +60,7 @@ minus the base) or *along* (a vector in its own right).
         Binding("down,j", "move(1)", "down", show=False, id="directions.down"),
         Binding("space,enter", "tick", "tick", id="directions.toggle", tooltip="Tick or clear this direction"),
         Binding("plus,equals_sign", "count(1)", "more", id="directions.more", tooltip="One more of this kind"),
-        Binding("minus", "count(-1)", "fewer", id="directions.fewer", tooltip="One fewer of this kind"),
+        Binding("minus", "count(-1)", "fewer", show=False, id="directions.fewer", tooltip="One fewer of this kind"),
     ]
     DEFAULT_CSS = """
     DirectionList { overflow-x: hidden; scrollbar-size-vertical: 1; }
@@ -69,8 +76,11 @@ minus the base) or *along* (a vector in its own right).
     def show(self, recipe: Recipe, features: FeatureList) -> None:
         """Show what the recipe asks for and what the SAE says."""
         self._recipe, self._features = recipe, features
+        at = self._rows[self.cursor] if self.cursor < len(self._rows) else None
         self._rows = self._build()
-        self.cursor = min(self.cursor, len(self._rows) - 1)
+        # Rows come and go with the features; the cursor stays on what it was on.
+        same = (i for i, r in enumerate(self._rows) if at is not None and r.identity == at.identity)
+        self.cursor = next(same, min(self.cursor, len(self._rows) - 1))
         self.virtual_size = Size(self.size.width, len(self._rows))
         self.refresh()
 
@@ -90,11 +100,19 @@ minus the base) or *along* (a vector in its own right).
             style = look(kind)
             text = Text("▣ " if count else "▢ ", style=style.style, no_wrap=True)
             text.append(f"{style.letter} ", style=f"bold {style.style}")
-            text.append(f"{kind:<15}", style="" if count else "dim")
-            text.append(f"{count or '':>3}")
+            # The name gives way, never the number.
+            room = min(15, max(4, self.size.width - 8)) if self.size.width else 15
+            text.append(f"{kind:<{room}.{room}}", style="" if count else "dim")
+            text.append(f"{count or '':>4}")
             rows.append(Row(kind, None, text))
             if kind == "sae-feature":
                 rows.extend(self._feature_rows(named))
+            if kind == "steering" and count:
+                rows.extend(
+                    Row("steering", None, Text(f"  ✎ {spec['plus']} − {spec['minus']}", no_wrap=True), edit=True)
+                    for spec in direction_data(recipe)
+                    if spec["kind"] == "steering"
+                )
         return rows
 
     def _feature_rows(self, named: set[int]) -> list[Row]:
@@ -136,6 +154,7 @@ minus the base) or *along* (a vector in its own right).
         self.refresh()
 
     def on_resize(self) -> None:
+        self._rows = self._build()
         self.virtual_size = Size(self.size.width, len(self._rows))
 
     def action_move(self, by: int) -> None:
@@ -145,7 +164,9 @@ minus the base) or *along* (a vector in its own right).
     def action_tick(self) -> None:
         if self._rows:
             row = self._rows[self.cursor]
-            if row.feature is not None:
+            if row.edit:
+                self.post_message(OptionsWanted(row.kind))
+            elif row.feature is not None:
                 self.post_message(FeatureToggled(row.feature))
             elif row.kind:
                 self.post_message(KindToggled(row.kind))

@@ -67,7 +67,7 @@ stream is perturbed.
 
     def render(self) -> RenderResult:
         if not self._tokens:
-            return Text("tokens appear once the model is loaded", style="dim")
+            return Text("tokens appear with the run", style="dim")
         label = "tokens ▸" if self.has_focus else "tokens  "
         pieces = [_visible(token) for token in self._tokens]
         widths = [len(p) + 2 for p in pieces]

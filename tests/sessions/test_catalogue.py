@@ -9,7 +9,7 @@ import pytest
 from engine.errors import RunFolderError, UsageError
 from engine.recipe import parse_recipe
 from engine.results import RunEnded, RunStarted
-from sessions.library import Session, entries, find, remove, run_folders
+from sessions.catalogue import Session, entries, find, remove, run_folders
 from tests.conftest import command
 from tests.sessions.test_store import INFO, base, curve
 

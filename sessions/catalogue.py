@@ -64,6 +64,14 @@ class Session:
             self._folder = new_folder(self._parent, self._title)
         return self._folder
 
+    def tidy(self) -> None:
+        """Leave nothing behind where no run was kept."""
+        if self._folder is not None and _without_runs(self._folder):
+            (self._folder / SESSION_FILE).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                (self._folder / RUNS).rmdir()
+                self._folder.rmdir()
+
     def new_run(self, recipe: Recipe) -> RunWriter:
         """Open the folder of the next run.
 
@@ -85,6 +93,10 @@ class Session:
                 run.mkdir(mode=0o700)  # claims the number, even beside another app on this session
                 return RunWriter.create(run, recipe)
         raise AssertionError("count has no end")
+
+
+def _without_runs(folder: Path) -> bool:
+    return not any((folder / RUNS).glob("*"))
 
 
 def run_folders(folder: Path) -> list[Path]:

@@ -1,0 +1,50 @@
+"""Putting a picture on the main screen: which widget shows which part of it.
+
+Knows widgets and pictures; changes neither recipe nor run.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from textual.content import Content
+from textual.widgets import Static
+
+from tui.charts import chart
+from tui.status import plot_title, readout, site_text, status_text, token_title
+from tui.widgets.curve_plot import CurvePlot
+from tui.widgets.tables import KindTable, NextTokens
+from tui.widgets.token_strip import TokenStrip
+
+if TYPE_CHECKING:
+    from tui.screens.probe import ProbeScreen
+
+REPLAYING: Final = "a replay: n plays it again, ←→ on the plot move the cursor, ctrl+q leaves"
+HINT: Final = "p edits the prompt · ←→ picks the base token · d ticks directions · ? all keys"
+
+
+def paint(screen: ProbeScreen) -> None:
+    """Bring every widget up to the screen's picture."""
+    picture, drawn = screen.picture, screen.drawn
+    screen.query_one("#status", Static).update(status_text(screen, screen.size.width))
+    line = screen.query_one("#site", Static)
+    line.set_class(bool(screen.problem), "error")
+    hint = HINT if screen.player is None else REPLAYING
+    line.update(screen.problem or (site_text(picture) if picture.site else hint))
+    if picture.site:
+        screen.query_one(TokenStrip).show(picture.site["tokens"], picture.site["position"])
+    # A run that failed leaves the curves of the one before: they stay, and say so.
+    old = bool(drawn.curves) and drawn.info is not picture.info and picture.ended
+    screen.set_class(old, "-old")
+    plot = screen.query_one(CurvePlot)
+    title = plot_title(screen.recipe.path.mode, screen.view, screen.size.width)
+    plot.border_title = f"previous run ── {title}" if old else title
+    # Labels hold prompts: brackets in them are no markup.
+    plot.border_subtitle = Content(readout(drawn, screen.view))
+    if drawn.curves:
+        plot.show(chart(drawn, screen.view))
+        screen.query_one(KindTable).show(drawn)
+        screen.query_one(NextTokens).show(drawn, screen.view)
+        screen.query_one("#next").border_title = Content(token_title(drawn, screen.view))
+    else:
+        plot.say(f"\n\n{screen.problem or picture.status}")
