@@ -55,7 +55,7 @@ class Workshop:
         self._cache = cache
         self._report = report
         self._texts = _Kept(2)
-        self._populations = _Kept(24)
+        self._populations = _Kept(8)
         self._saes = _Kept(2)
         self._strings = _Kept(50_000)
 

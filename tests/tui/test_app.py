@@ -398,6 +398,8 @@ def test_the_screen_is_whole_at_every_size(run_folder: Path, size: tuple[int, in
         assert "╰" in text
         plot = app.probe.query_one(CurvePlot)
         assert plot.size.height >= 6
+        row = next(line for line in lines if "R real" in line)
+        assert row.split("││")[0].rstrip().endswith("2")  # the count, whatever became of the name
 
     play(story, DirscopeApp.replaying(run_folder, speed=100), size)
 

@@ -101,7 +101,8 @@ minus the base) or *along* (a vector in its own right).
             text = Text("▣ " if count else "▢ ", style=style.style, no_wrap=True)
             text.append(f"{style.letter} ", style=f"bold {style.style}")
             # The name gives way, never the number.
-            room = min(15, max(4, self.size.width - 8)) if self.size.width else 15
+            width = self.scrollable_content_region.width
+            room = min(15, max(4, width - 8)) if width else 15
             text.append(f"{kind:<{room}.{room}}", style="" if count else "dim")
             text.append(f"{count or '':>4}")
             rows.append(Row(kind, None, text))
@@ -154,8 +155,13 @@ minus the base) or *along* (a vector in its own right).
         self.refresh()
 
     def on_resize(self) -> None:
+        # Once the new size, scroll bar included, is in force.
+        self.call_after_refresh(self._rebuild)
+
+    def _rebuild(self) -> None:
         self._rows = self._build()
         self.virtual_size = Size(self.size.width, len(self._rows))
+        self.refresh()
 
     def action_move(self, by: int) -> None:
         if self._rows:
