@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from textual.message import Message
 
@@ -119,7 +119,8 @@ class Bridge:
                 self._give_up_run(error)
             if self._pending and time.monotonic() - self._posted >= POST_SECONDS:
                 self._flush()
-        self._close("the app was closed")
+        with contextlib.suppress(OSError):  # a full disk is no reason not to quit
+            self._close("the app was closed")
         self._worker.stop(timeout=0.5)
 
     def _take_orders(self) -> bool:
@@ -152,7 +153,7 @@ class Bridge:
             return
         match body:
             case Failed(_, message):
-                self._close(message)
+                self._close(message, status="failed")
                 self._post(RunFailed(reply.id, message))
             case RunEnded(status):
                 keep = status == "done" or (reply.id in self._kept_when_stopped and self._open.curves > 0)
@@ -179,13 +180,13 @@ class Bridge:
         self._pending = []
         self._posted = time.monotonic()
 
-    def _close(self, why: str, keep_curves: bool = True) -> None:
-        """Close the open run: one with curves is kept as stopped, an empty or cancelled preview leaves nothing."""
+    def _close(self, why: str, keep_curves: bool = True, status: Literal["stopped", "failed"] = "stopped") -> None:
+        """Close the open run: one with curves is kept, an empty or superseded one leaves nothing."""
         self._pending = []
         if self._open is None:
             return
         if keep_curves and self._open.curves:
-            self._open.writer.finish(RunEnded("stopped", why))
+            self._open.writer.finish(RunEnded(status, why))
         else:
             self._open.writer.discard()
             self._open.session.tidy()
