@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from engine.errors import RecipeError
+from engine.errors import LoadError, RecipeError
 from engine.laboratory import Laboratory
 from engine.models import Model
-from engine.recipe import parse_recipe
+from engine.recipe import PopulationSection, parse_recipe
 from engine.statistics import Window, cut_windows, population_index, summarise
+from engine.texts import read_texts
 from engine.workshop import Workshop
 
 TEXTS = [np.arange(start, start + 40, dtype=np.int32) for start in range(100, 1100, 100)]
@@ -92,3 +95,27 @@ def test_the_bases_own_tokens_are_dropped(embedded: Model) -> None:
     assert len(own.population.vectors) == 30
     others = {tuple(t) for t in first.population.token_ids} - {tuple(member)}
     assert others <= {tuple(t) for t in own.population.token_ids}
+
+
+def test_samples_of_a_model_are_seeded_kept_and_cut_at_separators(llama: Model, tmp_path: Path) -> None:
+    section = PopulationSection(prompts="samples", seed=4)
+    first = read_texts(section, llama, tmp_path, lambda text: None)
+    files = list(tmp_path.glob("samples-*.safetensors"))
+    assert len(files) == 1
+    written = files[0].stat().st_mtime_ns
+    again = read_texts(section, llama, tmp_path, lambda text: None)
+    assert files[0].stat().st_mtime_ns == written
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    fresh = read_texts(section, llama, None, lambda text: None)
+    assert all(np.array_equal(a, b) for a, b in zip(first, fresh, strict=True))
+    assert not any((text == llama.bos).any() for text in first)
+
+
+def test_text_files_are_cut_at_separators_and_others_refused(embedded: Model, tmp_path: Path) -> None:
+    (tmp_path / "texts.txt").write_text("One day a cat.\n<|endoftext|>\nTwo dogs ran.\n")
+    texts = read_texts(PopulationSection(prompts=str(tmp_path / "texts.txt")), embedded, None, lambda text: None)
+    assert [embedded.tokenizer.decode(t) for t in texts] == ["One day a cat.", "Two dogs ran."]
+    with pytest.raises(RecipeError, match="no text file"):
+        read_texts(PopulationSection(prompts="./nothing.txt"), embedded, None, lambda text: None)
+    with pytest.raises(LoadError, match="Cannot read the dataset"):
+        read_texts(PopulationSection(prompts="someone/stories"), embedded, None, lambda text: None)
