@@ -37,11 +37,6 @@ class Worker:
         theirs.close()  # or reading from a dead worker would wait for ever
         self._pipe = ours
 
-    @property
-    def alive(self) -> bool:
-        """Whether the process runs."""
-        return self._process is not None and self._process.is_alive()
-
     def send(self, request: Request) -> None:
         """Send a request.
 
@@ -51,7 +46,7 @@ class Worker:
         try:
             assert self._pipe is not None, "start() comes first"
             self._pipe.send(request)
-        except (BrokenPipeError, ConnectionResetError, OSError):
+        except OSError:
             raise self._death() from None
 
     def recv(self, timeout: float | None = None) -> Reply | None:
@@ -67,7 +62,7 @@ class Worker:
                 return None
             reply: Reply = self._pipe.recv()
             return reply
-        except (EOFError, ConnectionResetError, OSError):
+        except (EOFError, OSError):
             raise self._death() from None
 
     def _death(self) -> DirscopeError:

@@ -2,7 +2,7 @@
 
 First the suffix pass against plain full forward passes of the same network; then the clean run and a perturbed one
 against transformer-lens' bridge, booted over a second module tree that shares the tensors. A model that fails the
-first is refused with the numbers; where transformer-lens does not know the architecture, that is said.
+first is refused with the numbers; where transformer-lens disagrees or does not know the architecture, that is said.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class SelfCheck:
 
     full_forward: float
     bridge: float | None
-    """None where transformer-lens does not support the architecture."""
+    """None where transformer-lens cannot boot the architecture."""
     bridge_problem: str = ""
 
 
@@ -62,10 +62,13 @@ def self_check(model: Model, report: Report = lambda text: None) -> SelfCheck:
     try:
         bridge = boot_bridge(model)
         through_bridge = _bridge_log_probs(bridge, model, ids, position, write.name, vectors)
-        return SelfCheck(worst, float((through_bridge - plain).abs().max()))
     except Exception as error:
         # The bridge is a second opinion: an architecture it cannot boot still runs, and the run record says so.
         return SelfCheck(worst, None, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+    apart = float((through_bridge - plain).abs().max())
+    # Where it boots and disagrees, the plain pass of the model's own modules is what is true: the record says so.
+    problem = "" if apart <= BRIDGE_TOLERANCE else f"log-probabilities differ by {apart:.2g}"
+    return SelfCheck(worst, apart, problem)
 
 
 def boot_bridge(model: Model) -> Any:

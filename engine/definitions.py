@@ -28,7 +28,7 @@ DEFINITIONS: Final[Mapping[str, str]] = {
     "max_slope_step": "smallest k >= 1 that maximises l2[k] - l2[k-1] at the last read hook",
     "plateau_length": (
         "first L2 distance where l2 at the last read hook exceeds 1.1 x the through-origin line fitted below 0.1 "
-        "typical distances; null if never"
+        "typical distances; null if never (plateau_censored) or if no step lies below 0.1 typical distances"
     ),
     "kl_quadratic": "a^2/2 t'Ft: Fisher prediction at the base, t the path's tangent; any smooth model is flat near 0",
     "win_rate": "mean over bases of P(threshold_a < threshold_b | same base); censored = +infinity, ties = 1/2",

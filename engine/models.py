@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -25,7 +25,6 @@ from engine.errors import LoadError, PromptError
 from engine.recipe import ModelSection
 
 DTYPES: Final = {"float32": torch.float32, "float64": torch.float64}
-WEIGHT_FILES: Final = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
 Report = Callable[[str], None]
 
 
@@ -214,15 +213,22 @@ def _revision(location: str) -> str | None:
 
 
 def _weights_hash(location: str, network: PreTrainedModel, trained: bool) -> str:
+    file = None
+    if trained:
+        one_file = "model.safetensors"
+        file = cached_file(location, one_file, _raise_exceptions_for_missing_entries=False, local_files_only=True)
+    if file is None:
+        return tensors_sha256(network.state_dict())
+    with open(file, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, shapes, types and bytes of tensors, in the order of their names."""
     digest = hashlib.sha256()
-    for name in WEIGHT_FILES[:1] if trained else ():
-        file = cached_file(location, name, _raise_exceptions_for_missing_entries=False, local_files_only=True)
-        if file is not None:
-            with open(file, "rb") as handle:
-                return hashlib.file_digest(handle, "sha256").hexdigest()
-    for key, tensor in sorted(network.state_dict().items()):
-        digest.update(f"{key}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

@@ -69,7 +69,7 @@ class Ray:
 def angle_between(x: Series, others: Series) -> Series:
     """Angles in degrees between x and each row of others, accurate for small angles.
 
-    Uses 2 atan2(|a - b|, |a + b|) of the unit vectors (Kahan); 0 where either has no length.
+    Uses 2 atan2(|a - b|, |a + b|) of the unit vectors (Kahan); 90 where one of them has no length.
     """
     norms = np.linalg.norm(others, axis=-1, keepdims=True)
     a = x / max(float(np.linalg.norm(x)), np.finfo(np.float64).tiny)

@@ -15,6 +15,7 @@ import torch
 from engine.crosscheck import SelfCheck
 from engine.curves import PLATEAU_FIT_SHARE
 from engine.definitions import DEFINITIONS
+from engine.directions import DIRECTIONS
 from engine.forward import POPULATION_ROWS
 from engine.laboratory import Laboratory
 from engine.rays import DERIVATIVES_AT_ONCE
@@ -135,7 +136,7 @@ def describe(lab: Laboratory, check: SelfCheck) -> dict[str, Any]:
         "definitions": dict(DEFINITIONS),
         "tables": {},
     }
-    if any(spec.kind == "sae-feature" for spec in recipe.directions):
+    if any(DIRECTIONS[spec.kind].needs_sae for spec in recipe.directions):
         sae = lab.features
         info["sae"] = {
             "release": sae.release,

@@ -118,7 +118,7 @@ class Recipe(_Section):
         return data
 
     def toml(self) -> str:
-        """The recipe as TOML text; `parse` of it gives an equal recipe."""
+        """The recipe as TOML text, which `parse_toml` and `parse_recipe` read back as an equal recipe."""
         data = self.data()
         lists = {k: v for k, v in data.items() if isinstance(v, list)}
         text = tomli_w.dumps({k: v for k, v in data.items() if k not in lists})
@@ -273,6 +273,10 @@ def with_overrides(data: Mapping[str, Any], overrides: Sequence[str]) -> dict[st
             elif isinstance(target, dict):
                 if last:
                     target[part] = value
+                elif part not in target and parts[depth + 1].isdigit():
+                    raise RecipeError(
+                        f"--set {override}: this recipe lists no {part}, so there is none to change by number."
+                    )
                 else:
                     target = target.setdefault(part, {})
             else:

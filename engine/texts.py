@@ -104,9 +104,12 @@ def _dataset(name: str, report: Report) -> list[str]:
             if left <= 0:
                 break
         return documents
+    except KeyError:
+        raise RecipeError(f"The dataset '{name}' has no column 'text': give a text file instead.") from None
     except Exception as error:
         raise LoadError(
-            f"Cannot read the dataset '{name}' ({type(error).__name__}): load it once online, or give a text file."
+            f"Cannot read the dataset '{name}' ({type(error).__name__}): its split 'train' is read over the network; a "
+            "text file works without."
         ) from error
 
 

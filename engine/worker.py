@@ -50,7 +50,6 @@ class WorkerOptions:
     cache: Path | None = None
     log: Path | None = None
     """Where the libraries' own output goes; None leaves it on stderr."""
-    threads: int | None = None
 
 
 def serve(pipe: connection.Connection, options: WorkerOptions) -> None:
@@ -129,8 +128,9 @@ class _Server:
         if isinstance(request, CancelRequest | Shutdown):
             return
         self._current = request.id
-        # A list of features waits behind the newest run, since the run is what the user watches.
-        superseded = any(isinstance(r, type(request)) for r in self._queue) or request.id in self._cancelled
+        # A newer run ends a list of features too: it is what the user watches, and will ask for its own.
+        newer = any(isinstance(r, RunRequest | type(request)) for r in self._queue)
+        superseded = newer or request.id in self._cancelled
         if superseded:
             self._send(RunEnded("stopped", "superseded by a newer request"))
             return
@@ -172,8 +172,6 @@ class _Server:
 
             from engine.workshop import Workshop
 
-            if self._options.threads:
-                torch.set_num_threads(self._options.threads)
             torch.use_deterministic_algorithms(True, warn_only=True)
             self._workshop = Workshop(self._options.cache, self._report)
         from engine.laboratory import Laboratory

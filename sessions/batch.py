@@ -27,7 +27,7 @@ from engine.protocol import Held, RunRequest
 from engine.recipe import Recipe, parse_recipe, parse_toml, read_recipe, with_overrides
 from engine.results import CurveResult, Event, Note, Progress, RunEnded, RunStarted
 from engine.worker import WorkerOptions
-from sessions.catalogue import run_folders
+from sessions.catalogue import one_run
 from sessions.digest import digest, digest_lines
 from sessions.paths import Places, new_folder
 from sessions.reader import RECIPE_FILE, Run, read_run
@@ -35,7 +35,6 @@ from sessions.runner import run_to_end
 from sessions.schema import plain, to_line
 from sessions.store import RunWriter
 
-FORMATS: Final = ("text", "csv", "json", "jsonl")
 REPORT_SECONDS: Final = 5.0
 
 
@@ -66,10 +65,7 @@ def find_recipe(name: str, overrides: Sequence[str]) -> Recipe:
     """
     path = Path(name).expanduser()
     if path.is_dir():
-        folders = run_folders(path)
-        if len(folders) > 1:
-            raise UsageError(f"{path} is a session of {len(folders)} runs: name one, such as {folders[-1]}.")
-        return read_recipe(folders[0] / RECIPE_FILE, overrides)
+        return read_recipe(one_run(path) / RECIPE_FILE, overrides)
     if path.is_file():
         return read_recipe(path, overrides)
     if name in builtin_names():

@@ -57,6 +57,11 @@ class Session:
         """A session from disk; new runs join it."""
         return cls(folder.parent, folder.name, folder)
 
+    @classmethod
+    def growing_from(cls, folder: Path, sessions: Path) -> Session:
+        """Where new runs go after opening a folder: the session itself, or a new one beside a batch run."""
+        return cls.existing(folder) if run_folders(folder) != [folder] else cls.new(sessions, folder.name)
+
     @property
     def folder(self) -> Path:
         """Where it lives, made when first asked for."""
@@ -79,6 +84,12 @@ class Session:
             UsageError: The directory cannot be written.
         """
         make_private(self.folder / RUNS)
+        try:
+            return self._new_run(recipe)
+        except OSError as error:
+            raise UsageError(f"Cannot write to {self.folder} ({error.strerror}): free some space.") from None
+
+    def _new_run(self, recipe: Recipe) -> RunWriter:
         if not (self.folder / SESSION_FILE).exists():
             head: dict[str, Any] = {
                 "schema_version": SCHEMA_VERSION,
@@ -129,6 +140,19 @@ def find(name: str, sessions: Path) -> Path:
     known = [p.name for p in sessions.iterdir() if p.is_dir()] if sessions.is_dir() else []
     hint = did_you_mean(name, known) if known else f"; {sessions} holds none yet."
     raise UsageError(f"There is no run or session '{name}'{hint}")
+
+
+def one_run(folder: Path) -> Path:
+    """The run folder itself, or the only run of a session.
+
+    Raises:
+        UsageError: The session holds several.
+        RunFolderError: It is neither, or holds none.
+    """
+    runs = run_folders(folder)
+    if len(runs) > 1:
+        raise UsageError(f"{folder} is a session of {len(runs)} runs: name one, such as {runs[-1]}.")
+    return runs[0]
 
 
 def entries(sessions: Path) -> list[Entry]:

@@ -33,13 +33,19 @@ def draw_figure(run: Run, file: Path) -> None:
         raise UsageError("svg and png need matplotlib: pip install 'dirscope[figures]'.") from None
     last = run.info["site"]["read"][-1]
     unit = run.info["path"]["unit"]
-    labels = {d.kind: f"{d.kind}, n = {d.n}, threshold {number(d.threshold, 3)}" for d in digest(run.summaries)}
-    colours = {kind: COLOURS[i % len(COLOURS)] for i, kind in enumerate(labels)}
+    groups = digest(run.summaries)
+    several = len({d.base_kind for d in groups}) > 1
+    labels = {
+        (d.base_kind, d.kind): f"{d.kind}{f'@{d.base_kind}' if several else ''}, n = {d.n}, "
+        f"threshold {number(d.threshold, 3)}"
+        for d in groups
+    }
+    colours = {group: COLOURS[i % len(COLOURS)] for i, group in enumerate(labels)}
     figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
     for curve in run.curves:
-        kind = curve.summary.kind
-        style = {"color": colours[kind], "linewidth": 0.8, "alpha": 0.8}
-        axes[0].plot(curve.coordinate, curve.kl, label=labels.pop(kind, None), **style)
+        group = (curve.summary.base_kind, curve.summary.kind)
+        style = {"color": colours[group], "linewidth": 0.8, "alpha": 0.8}
+        axes[0].plot(curve.coordinate, curve.kl, label=labels.pop(group, None), **style)
         axes[1].plot(curve.coordinate, curve.values[last]["l2"], **style)
     axes[0].axhline(run.info["level"], color="black", linewidth=0.6, linestyle=":")
     if unit == "L2":

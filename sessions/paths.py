@@ -1,4 +1,4 @@
-"""Where files live. `DIRSCOPE_HOME` puts everything below one directory (tests, containers).
+"""Where files live. `DIRSCOPE_HOME` puts everything but models below one directory (tests, containers).
 
 Knows platform conventions only.
 """
@@ -22,7 +22,6 @@ from engine.errors import UsageError
 class Places:
     """Directories of this user; none need exist yet."""
 
-    config: Path
     sessions: Path
     cache: Path
     log: Path
@@ -37,9 +36,8 @@ def places() -> Places:
     home = os.environ.get("DIRSCOPE_HOME")
     if home:
         root = Path(home).expanduser()
-        return Places(root / "config", root / "sessions", root / "cache", root / "log" / "worker.log", hub.expanduser())
+        return Places(root / "sessions", root / "cache", root / "log" / "worker.log", hub.expanduser())
     return Places(
-        config=platformdirs.user_config_path("dirscope"),
         sessions=platformdirs.user_data_path("dirscope") / "sessions",
         cache=platformdirs.user_cache_path("dirscope"),
         log=platformdirs.user_log_path("dirscope") / "worker.log",
@@ -59,7 +57,12 @@ def new_folder(parent: Path, title: str) -> Path:
     for name in itertools.chain([stem], (f"{stem}-{n}" for n in itertools.count(2))):
         with contextlib.suppress(FileExistsError):
             # Making it is what claims the name: another dirscope may be choosing one this second.
-            (parent / name).mkdir(mode=0o700)
+            try:
+                (parent / name).mkdir(mode=0o700)
+            except FileExistsError:
+                raise
+            except OSError as error:
+                raise UsageError(f"Cannot create {parent / name} ({error.strerror}): free some space.") from None
             return parent / name
     raise AssertionError("count has no end")
 

@@ -32,8 +32,6 @@ class Run:
     """Acknowledged events with the second at which each came."""
     good_bytes: int
     """Length of `events.jsonl` up to the end of its last whole line."""
-    skipped: int = 0
-    """Lines of types this version does not know."""
     info: dict[str, Any] = field(default_factory=dict)
     """Of the last `run` event; empty when the model never loaded."""
 
@@ -92,12 +90,14 @@ def read_run(folder: Path) -> Run:
             )
     try:
         record = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
+        raw = (folder / EVENTS_FILE).read_bytes()
+    except OSError as error:
+        raise RunFolderError(f"Cannot read {folder} ({error.strerror}): look at its permissions.") from None
     except ValueError as error:
         raise RunFolderError(f"{folder / RECORD_FILE} is damaged ({error}): restore it or run again.") from None
-    raw = (folder / EVENTS_FILE).read_bytes()
     good_bytes = raw.rfind(b"\n") + 1  # a line without its newline was never acknowledged
     events: list[tuple[float, Event]] = []
-    skipped, info = 0, {}
+    info: dict[str, Any] = {}
     for number, line in enumerate(raw[:good_bytes].decode("utf-8", errors="replace").splitlines(), start=1):
         try:
             entry = from_line(line)
@@ -107,9 +107,8 @@ def read_run(folder: Path) -> Run:
                 "file or run again."
             ) from None
         if entry is None:
-            skipped += 1
-            continue
+            continue  # an event of a later version
         if isinstance(entry[1], RunStarted):
             info = dict(entry[1].info)
         events.append(entry)
-    return Run(folder, read_recipe(folder / RECIPE_FILE), record, tuple(events), good_bytes, skipped, info)
+    return Run(folder, read_recipe(folder / RECIPE_FILE), record, tuple(events), good_bytes, info)

@@ -104,13 +104,21 @@ class RunWriter:
 
         Raises:
             RunFolderError: The folder is not a whole run folder.
+            UsageError: It cannot be written, or another process is writing it.
         """
         run = read_run(folder)
-        writer = cls(folder, {**run.record, "status": "running", "why": "", "ended": None}, run)
-        # Read again now that nobody else can write.
-        writer._before = run = read_run(folder)
-        writer._file.truncate(run.good_bytes)
-        writer._save_record()
+        try:
+            writer = cls(folder, {**run.record, "status": "running", "why": "", "ended": None}, run)
+            try:
+                # Read again now that nobody else can write.
+                writer._before = run = read_run(folder)
+                writer._file.truncate(run.good_bytes)
+                writer._save_record()
+            except BaseException:
+                writer.close()
+                raise
+        except OSError as error:
+            raise UsageError(f"Cannot write to {folder} ({error.strerror}): copy the run to another place.") from None
         return writer
 
     @classmethod

@@ -7,13 +7,13 @@ draws are repeated beside them and compared too, so that a difference of seeds o
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import pyarrow.parquet as pq
+from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from engine.client import Worker
@@ -66,7 +66,7 @@ class Deviation:
 HEADER: Final = f"{'metric':<13} {'deviation':<11} {'tolerance':<21} {'compared':>8}"
 
 
-def verify(folder: Path, worker: Worker, on_event: Callable[[Event], None] = lambda event: None) -> list[Deviation]:
+def verify(folder: Path, worker: Worker) -> list[Deviation]:
     """Compute the run in `folder` again; one deviation per metric.
 
     Raises:
@@ -80,33 +80,38 @@ def verify(folder: Path, worker: Worker, on_event: Callable[[Event], None] = lam
                 f"{folder} lacks {name}, so there is nothing to verify against: a run that was cut off gets its tables "
                 f"with dirscope --batch {folder} --out {folder} --resume."
             )
-    stored = _stored_series(folder)
-    vectors = load_file(folder / "arrays.safetensors")
-    numbers = pq.read_table(folder / "summary.parquet")["curve"].to_pylist()
-    if not numbers:
+    try:
+        comparison = _read_stored(folder)
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise RunFolderError(
+            f"The tables of {folder} are damaged or do not fit together ({type(error).__name__}: {error})."
+        ) from None
+    if not comparison.directions:
         raise RunFolderError(f"{folder} holds no curves: there is nothing to verify.")
-    base_numbers = pq.read_table(folder / "bases.parquet")["base"].to_pylist()
-    comparison = _Comparison(stored)
-    comparison.bases = dict(zip(base_numbers, vectors["bases"], strict=True))
-    comparison.directions = dict(zip(numbers, vectors["directions"], strict=True))
     held = Held(
-        curves=_not_measured(run, set(numbers)),
+        curves=_not_measured(run, set(comparison.directions)),
         base_vectors=comparison.bases,
         direction_vectors=comparison.directions,
         rows_per_chunk=run.record.get("layout", {}).get("rows_per_chunk"),
     )
 
-    def take(event: Event) -> None:
-        comparison.take(event)
-        on_event(event)
-
-    run_to_end(worker, RunRequest(1, run.recipe, held), take)
+    run_to_end(worker, RunRequest(1, run.recipe, held), comparison.take)
     missing = comparison.unseen()
     if missing:
         raise RunFolderError(
             f"{folder}: {missing} stored curves were not computed again; its files do not fit together."
         )
     return comparison.deviations()
+
+
+def _read_stored(folder: Path) -> _Comparison:
+    vectors = load_file(folder / "arrays.safetensors")
+    curves = pq.read_table(folder / "summary.parquet")["curve"].to_pylist()
+    bases = pq.read_table(folder / "bases.parquet")["base"].to_pylist()
+    comparison = _Comparison(_stored_series(folder))
+    comparison.bases = dict(zip(bases, vectors["bases"], strict=True))
+    comparison.directions = dict(zip(curves, vectors["directions"], strict=True))
+    return comparison
 
 
 def _not_measured(run: Run, measured: set[int]) -> frozenset[int]:

@@ -1,4 +1,4 @@
-"""Every action of the main screen, once: its id drives key, footer, palette, help and keymap.
+"""Every action of the main screen, once: its id drives key, footer, palette and help.
 
 Knows names and keys; the screen knows what they do.
 """

@@ -77,7 +77,7 @@ class DirscopeApp(App[None]):
         """
         where, runs = places(), run_folders(folder)
         run = read_run(runs[-1])
-        session = Session.existing(folder) if runs != [folder] else Session.new(where.sessions, folder.name)
+        session = Session.growing_from(folder, where.sessions)
         return cls(run.recipe, session, where, opened=runs[-1])
 
     @classmethod

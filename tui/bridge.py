@@ -1,7 +1,7 @@
 """Between the app and the worker: a thread that sends requests, records every event, and posts messages.
 
-Events are written to the session before they are posted, so that nothing is drawn that is not on disk. All disk
-work happens in this thread; the event loop never waits for it.
+Events are written to the session before they are posted, so that nothing is drawn that is not on disk. Runs are
+written in this thread; the event loop never waits for that.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Final, Literal
 from textual.message import Message
 
 from engine.client import Worker
-from engine.errors import DirscopeError
+from engine.errors import DirscopeError, RunFolderError
 from engine.protocol import CancelRequest, Failed, FeatureList, FeaturesRequest, Reply, RunRequest
 from engine.recipe import Recipe
 from engine.results import CurveResult, Event, RunEnded
@@ -68,15 +68,19 @@ class Bridge:
         self._posted = 0.0
         self._kept_when_stopped: set[int] = set()
         self._deaths: list[float] = []
+        self._started = False
         self._next_id = 0
 
     def start(self) -> None:
         """Start the thread, which starts the worker."""
         self._thread.start()
+        self._started = True
 
     def run(self, recipe: Recipe, session: Session) -> int:
         """Compute a recipe into the session, ending whatever runs; gives the run's id."""
         self._next_id += 1
+        if self._started and not self._thread.is_alive():
+            self._post(RunFailed(self._next_id, "There is no worker any more: leave the app and see dirscope doctor."))
         self._orders.put(_Start(self._next_id, recipe, session))
         return self._next_id
 
@@ -112,11 +116,13 @@ class Bridge:
                 reply = self._worker.recv(timeout=0.02)
                 if reply is not None:
                     self._take(reply)
+            except RunFolderError as error:
+                self._give_up_run(str(error))
             except DirscopeError as error:
                 if not self._restart(error):
                     return
             except OSError as error:
-                self._give_up_run(error)
+                self._give_up_run(f"Cannot write ({error.strerror or error}): free some space or open another session.")
             if self._pending and time.monotonic() - self._posted >= POST_SECONDS:
                 self._flush()
         with contextlib.suppress(OSError):  # a full disk is no reason not to quit
@@ -192,14 +198,14 @@ class Bridge:
             self._open.session.tidy()
         self._open = None
 
-    def _give_up_run(self, error: OSError) -> None:
-        """The run's folder cannot be written, being full or gone: say so and stay ready for the next run."""
+    def _give_up_run(self, why: str) -> None:
+        """The run's folder cannot be written or read back: say so and stay ready for the next run."""
         run, self._open, self._pending = self._open, None, []
         if run is not None:
             run.writer.close()
-            self._worker.send(CancelRequest(run.id))
-            where = f"{run.writer.folder} ({error.strerror or error})"
-            self._post(RunFailed(run.id, f"Cannot write to {where}: free some space or open another session."))
+            with contextlib.suppress(DirscopeError):
+                self._worker.send(CancelRequest(run.id))
+            self._post(RunFailed(run.id, why))
 
     def _restart(self, error: DirscopeError) -> bool:
         """Start another worker in place of a dead one; false when workers die as soon as they are started."""
@@ -213,7 +219,11 @@ class Bridge:
                 EngineDied(f"{error} It died {len(self._deaths)} times: leave the app and see dirscope doctor.", False)
             )
             return False
-        self._post(EngineDied(str(error), True))
         self._worker = Worker(self._options)
-        self._worker.start()
+        try:
+            self._worker.start()
+        except (OSError, ValueError) as failure:
+            self._post(EngineDied(f"{error} Another could not be started: {failure}.", False))
+            return False
+        self._post(EngineDied(str(error), True))
         return True

@@ -103,10 +103,13 @@ def _sub_parser(command: str) -> argparse.ArgumentParser:
 
 
 def _replay(arguments: argparse.Namespace) -> int:
+    from engine.errors import UsageError
     from sessions.catalogue import find, run_folders
     from sessions.paths import places
 
     where = places()
+    if not 0 < arguments.speed < float("inf"):
+        raise UsageError(f"--speed must be a finite number above 0; got {arguments.speed:g}.")
     folder = find(arguments.run, where.sessions)
     if not arguments.verify:
         return _open_app(lambda: _app_for_replay(folder, arguments.speed), mouse=not arguments.no_mouse)
@@ -139,16 +142,12 @@ def _app_for_replay(folder: Path, speed: float) -> Any:
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    from sessions.catalogue import find, run_folders
+    from sessions.catalogue import find, one_run
     from sessions.export import export
     from sessions.paths import places
 
-    folders = run_folders(find(arguments.run, places().sessions))
-    if len(folders) > 1:
-        from engine.errors import UsageError
-
-        raise UsageError(f"{arguments.run} is a session of {len(folders)} runs: name one, such as {folders[-1]}.")
-    export(folders[0], arguments.form or arguments.out.suffix.lstrip(".").lower(), arguments.out)
+    folder = one_run(find(arguments.run, places().sessions))
+    export(folder, arguments.form or arguments.out.suffix.lstrip(".").lower(), arguments.out)
     print(f"wrote {arguments.out}", file=sys.stderr)
     return 0
 
@@ -195,6 +194,10 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 
 def _bench(arguments: argparse.Namespace) -> int:
+    from engine.errors import UsageError
+
+    if arguments.rounds < 1:
+        raise UsageError(f"--rounds must be at least 1; got {arguments.rounds}.")
     from engine.quiet import quiet_libraries
 
     quiet_libraries()  # before the first import of torch
@@ -223,6 +226,10 @@ def _batch(arguments: argparse.Namespace) -> int:
         from engine.errors import UsageError
 
         raise UsageError(f"--time-limit must be a finite number of seconds above 0; got {arguments.time_limit:g}.")
+    if arguments.session is not None:
+        from engine.errors import UsageError
+
+        raise UsageError(f"--batch takes its recipe by itself; what is '{arguments.session}' for?")
     options = BatchOptions(
         recipe=arguments.batch,
         out=arguments.out,
@@ -253,11 +260,15 @@ def _shorthand(arguments: argparse.Namespace) -> list[str]:
 def _app(arguments: argparse.Namespace) -> int:
     from engine.errors import UsageError
 
-    batch_only = {"--out": arguments.out, "--set": arguments.overrides, "--time-limit": arguments.time_limit,
-                  "--resume": arguments.resume or None}  # fmt: skip
+    batch_only = {"--out": arguments.out, "--time-limit": arguments.time_limit, "--resume": arguments.resume or None}
+    if arguments.form != "text":
+        batch_only["--format"] = arguments.form
     for flag, value in batch_only.items():
-        if value:
+        if value is not None:
             raise UsageError(f"{flag} belongs to --batch RECIPE.")
+    overrides = [*_shorthand(arguments), *arguments.overrides]
+    if arguments.session is not None and overrides:
+        raise UsageError(f"A session brings its own recipe: change {overrides[0].partition('=')[0]} in the app.")
 
     def make() -> Any:
         from tui.app import DirscopeApp
@@ -267,7 +278,7 @@ def _app(arguments: argparse.Namespace) -> int:
             from sessions.paths import places
 
             return DirscopeApp.opening(find(arguments.session, places().sessions))
-        return DirscopeApp.fresh(_shorthand(arguments))
+        return DirscopeApp.fresh(overrides)
 
     return _open_app(make, mouse=not arguments.no_mouse)
 

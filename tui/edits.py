@@ -99,6 +99,8 @@ def with_write(recipe: Recipe, hook: str, n_layers: int) -> Recipe:
 def shifted_write(recipe: Recipe, layers: int, n_layers: int) -> Recipe:
     """The write hook some layers up or down, staying on the same side of its block."""
     names = hook_names(n_layers)
+    if recipe.site.write not in names:
+        return recipe
     at = names.index(recipe.site.write) + 2 * layers
     return with_write(recipe, names[at], n_layers) if 0 <= at < len(names) else recipe
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from textual.widget import Widget
 
+from engine.directions import DIRECTIONS
 from tui.actions import ACTIONS
 
 NOTES = """\
@@ -22,8 +23,15 @@ def help_text(focused: Widget | None) -> str:
     """Markdown for the help screen."""
     panel = f"{focused.HELP}\n" if focused is not None and focused.HELP else ""
     keys = "\n".join(f"| `{_shown(a.keys)}` | {a.help} |" for a in ACTIONS)
+    kinds = "\n".join(f"| `{k.name}` | {k.family} | {k.summary} |" for k in DIRECTIONS.values())
     general = "| `tab` | Next panel |\n| `ctrl+p` | Every command, by name |\n| `ctrl+q` | Quit; everything is saved |"
-    return f"{panel}\n## Keys\n\n| key | does |\n|---|---|\n{keys}\n{general}\n\n{NOTES}"
+    sections = [
+        panel,
+        f"## Keys\n\n| key | does |\n|---|---|\n{keys}\n{general}",
+        f"## Kinds of direction\n\n| kind | family | what |\n|---|---|---|\n{kinds}",
+        NOTES,
+    ]
+    return "\n\n".join(filter(None, sections))
 
 
 def _shown(keys: str) -> str:

@@ -55,14 +55,6 @@ class EngineDied(Message):
         self.title = "the worker was started again" if restarted else "the worker does not start"
 
 
-class PromptChanged(Message):
-    """The prompt line has another text."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.text = text
-
-
 class PositionPicked(Message):
     """Another token is the base."""
 

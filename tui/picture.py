@@ -19,7 +19,7 @@ METRICS = ("kl", "l2", "cosine")
 
 @dataclass(frozen=True)
 class TokenRow:
-    """One next token before and after."""
+    """A next token and its probability."""
 
     token: str
     probability: float
@@ -31,7 +31,6 @@ class Picture:
 
     info: Mapping[str, Any] = field(default_factory=dict)
     curves: tuple[CurveResult, ...] = ()
-    n_bases: int = 0
     done: int = 0
     total: int = 0
     rate: float | None = None
@@ -44,15 +43,13 @@ class Picture:
         match event:
             case RunStarted(info):
                 return Picture(info=info, status="measuring", total=int(info["n_curves"]), rate=self.rate)
-            case BaseResult():
-                return replace(self, n_bases=self.n_bases + 1)
             case CurveResult():
                 return replace(self, curves=(*self.curves, event), done=len(self.curves) + 1)
             case Progress(text, steps_per_second=rate):
                 return replace(self, status=text, rate=rate or self.rate)
             case RunEnded(status, why):
                 return replace(self, status=why or status, ended=True)
-            case Note():
+            case BaseResult() | Note():
                 return self
         return self
 
@@ -76,11 +73,6 @@ class Picture:
     def typical_distance(self) -> float | None:
         """In L2; None before the run has started."""
         return self.info.get("typical_distance")
-
-    @property
-    def steps(self) -> int:
-        """Steps after the unperturbed point."""
-        return int(self.info.get("path", {}).get("steps", 0))
 
     def series(self, curve: CurveResult, metric: str) -> Series:
         """A metric along a curve: KL of the logits, L2 and cosine at the last read hook."""

@@ -74,7 +74,7 @@ class Player:
         return self._next >= len(self._schedule)
 
     @property
-    def clock(self) -> str:
+    def caption(self) -> str:
         """Where the playing is, for the status line."""
         total = self._schedule[-1][0] if self._schedule else 0.0
         now = total if self.finished else min(total, self._clock() - self._started)

@@ -64,7 +64,7 @@ def token_title(picture: Picture, view: View) -> str:
 def _state(screen: ProbeScreen) -> str:
     picture = screen.picture
     if screen.player is not None:
-        return screen.player.clock + ("" if screen is screen.app.screen_stack[1] else "  esc back")
+        return screen.player.caption + ("" if screen is screen.app.screen_stack[1] else "  esc back")
     if not picture.ended:
         return f"○ {picture.done}/{picture.total}" if picture.total else f"○ {picture.status}"
     if picture.status == "failed":

@@ -7,7 +7,6 @@ put back first.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from engine.drawing import Base
 from engine.embedded import SAES_DIR
 from engine.errors import HookError, SaeError
 from engine.hooks import HookPoint, parse_hook
-from engine.models import Model, Report
+from engine.models import Model, Report, tensors_sha256
 from engine.recipe import SaeSection
 
 
@@ -32,7 +31,7 @@ class Sae:
     release: str
     sae_id: str
     sha256: str
-    """Of all tensors, in the order of their names."""
+    """Of all its tensors."""
     module: Any
     centre: bool
     """Whether to remove the mean over d_model from what the SAE gives back."""
@@ -135,14 +134,10 @@ def load_sae(section: SaeSection, model: Model, hook: HookPoint, report: Report)
         )
     # sae-lens loads its models without processing unless this says otherwise.
     kwargs = metadata.model_from_pretrained_kwargs or {}
-    digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
     return Sae(
         release=section.release,
         sae_id=sae_id,
-        sha256=digest.hexdigest(),
+        sha256=tensors_sha256(module.state_dict()),
         module=module,
         centre=model.centred,
         uncentred=model.centred and not kwargs.get("center_writing_weights", False),

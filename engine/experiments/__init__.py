@@ -32,7 +32,8 @@ class Experiment:
     name: str
     summary: str
     run: Callable[[Laboratory], Iterator[Event]]
-    """Yields bases, curves and rows as they come; looks at the laboratory for what is already done."""
+    """Yields `BaseResult`, `CurveResult`, `RowResult` (a row of a table that is not a ray) and `Note` events as they
+    come; looks at the laboratory for what is already done."""
     default_bases: tuple[dict[str, Any], ...]
     default_directions: tuple[dict[str, Any], ...]
     options: type[BaseModel] = NoOptions

@@ -115,6 +115,16 @@ def test_a_run_verifies_and_a_changed_number_does_not(run_folder: Path, tmp_path
     assert "NOT verified" in bad.stdout
 
 
+@pytest.mark.parametrize("name", ["arrays.safetensors", "curves.parquet", "summary.parquet"])
+def test_damaged_tables_are_named_by_verify(run_folder: Path, tmp_path: Path, name: str) -> None:
+    shutil.copytree(run_folder, tmp_path / "copy")
+    (tmp_path / "copy" / name).write_bytes(b"not a table")
+    done = command("replay", "copy", "--verify", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "damaged" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_run_is_the_same_twice(run_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "recipe.toml").write_text(RECIPE)
     assert command("--batch", str(run_folder), "--out", "again", cwd=tmp_path).returncode == 0
@@ -158,11 +168,18 @@ def test_stdout_carries_results_only(tmp_path: Path) -> None:
         (["replay", "nowhere", "--verify"], 2, "no run or session"),
         (["--frobnicate"], 2, "dirscope --help"),
         (["--prompt", "hello"], 2, "--batch"),
+        (["--format", "json"], 2, "belongs to --batch"),
+        (["somewhere", "--prompt", "hello"], 2, "brings its own recipe"),
+        (["--batch", "r.toml", "--time-limit", "0"], 2, "above 0"),
+        (["--batch", "bare.toml", "--set", "directions.0.count=4"], 2, "lists no directions"),
+        (["replay", "taken", "--speed", "0"], 2, "--speed"),
+        (["bench", "--rounds", "0"], 2, "--rounds"),
     ],
 )
 def test_errors_are_one_sentence_and_an_exit_code(tmp_path: Path, words: list[str], code: int, says: str) -> None:
     (tmp_path / "r.toml").write_text(SHORT)
     (tmp_path / "bad.toml").write_text("this is: not toml")
+    (tmp_path / "bare.toml").write_text('site = { prompt = "One day" }')
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "file").write_text("mine")
     done = command(*words, cwd=tmp_path)

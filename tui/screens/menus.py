@@ -5,6 +5,7 @@ Each function opens a dialog over a screen and hands the answer back to it. Know
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,7 +73,8 @@ def export_run(screen: ProbeScreen) -> None:
     def use(form: str | None) -> None:
         if form is None:
             return
-        file = Path.cwd() / f"dirscope-{folder.parent.parent.name}-{folder.name}.{form}"
+        session = f"{folder.parent.parent.name}-" if folder.parent.name == "runs" else ""
+        file = _unused(Path.cwd() / f"dirscope-{session}{folder.name}.{form}")
         try:
             export(folder, form, file)
         except DirscopeError as error:
@@ -81,6 +83,12 @@ def export_run(screen: ProbeScreen) -> None:
             screen.notify(str(file), title="exported", markup=False)
 
     screen.app.push_screen(Choose("export this run as", [(f, f) for f in FORMATS]), use)
+
+
+def _unused(file: Path) -> Path:
+    """The file, or its name with the first number that nothing has yet."""
+    numbered = (file.with_stem(f"{file.stem}-{n}") for n in itertools.count(2))
+    return next(f for f in itertools.chain([file], numbered) if not f.exists())
 
 
 def copy_summary(screen: ProbeScreen) -> None:
@@ -125,8 +133,7 @@ def open_session(screen: ProbeScreen, folder: Path) -> None:
     if screen.bridge is not None:
         screen.bridge.cancel(screen.run_id)
     screen.run_id = 0
-    # A batch run is not a session: what grows from it gets one of its own.
-    screen.session = Session.existing(folder) if runs != [folder] else Session.new(places().sessions, folder.name)
+    screen.session = Session.growing_from(folder, places().sessions)
     screen.show_stored(runs[-1])
 
 

@@ -245,7 +245,8 @@ class ProbeScreen(Screen[None]):
             self.complain(str(error))
             return
         self.recipe, self.folder = run.recipe, folder
-        self.picture, self._cursor_moved = Picture(), False
+        self.picture = self.drawn = Picture()
+        self._cursor_moved = False
         self.query_one("#prompt", Input).value = run.recipe.site.prompt
         for _, event in run.events:
             self.take(event)
@@ -391,7 +392,6 @@ class ProbeScreen(Screen[None]):
         """Play from the beginning again."""
         if self.player is not None:
             self.player.restart()
-            self.recipe = self.player.recipe
             self.picture = self.drawn = Picture()
             if self._playing is None:
                 self._play()

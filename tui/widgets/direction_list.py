@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -118,7 +119,9 @@ minus the base) or *along* (a vector in its own right).
 
     def _feature_rows(self, named: set[int]) -> list[Row]:
         if self._features.problem:
-            return [Row("", None, Text("   no SAE at this hook", style="dim italic"))]
+            width = max(10, self.scrollable_content_region.width - 3)
+            lines = textwrap.wrap(self._features.problem, width)[:4]
+            return [Row("", None, Text(f"   {line}", style="dim italic")) for line in lines]
         shown = {f.index for f in self._features.rows[:12]}
         rows = []
         for f in self._features.rows:
