@@ -180,6 +180,23 @@ def test_brackets_in_prompts_and_names_are_no_markup(home: Path) -> None:
     play(story, DirscopeApp.fresh([*SMALL, "site.prompt=x [/b] [bold] a"]))
 
 
+def test_quick_moves_are_not_taken_back_by_a_late_picture() -> None:
+    async def story(app: DirscopeApp, pilot: Pilot) -> None:
+        probe = app.probe
+        await saved(app, pilot)
+        strip = probe.query_one(TokenStrip)
+        await pilot.press("left")
+        probe._stale = True
+        probe._redraw()  # the picture is still that of the run before
+        await pilot.press("left")
+        assert probe.recipe.site.position == 9
+        await until(pilot, lambda: probe.picture.site.get("position") == 9, "position 9")
+        await saved(app, pilot)
+        assert strip._position == 9
+
+    play(story)
+
+
 def test_keys_typed_after_p_go_into_the_prompt() -> None:
     async def story(app: DirscopeApp, pilot: Pilot) -> None:
         await saved(app, pilot)

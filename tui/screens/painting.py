@@ -31,7 +31,7 @@ def paint(screen: ProbeScreen) -> None:
     line.set_class(bool(screen.problem), "error")
     hint = HINT if screen.player is None else REPLAYING
     line.update(screen.problem or (site_text(picture) if picture.site else hint))
-    if picture.site:
+    if picture.site and screen.site_is_current:  # or a key pressed meanwhile would be taken back
         screen.query_one(TokenStrip).show(picture.site["tokens"], picture.site["position"])
     # A run that failed leaves the curves of the one before: they stay, and say so.
     old = bool(drawn.curves) and drawn.info is not picture.info and picture.ended

@@ -100,6 +100,8 @@ class ProbeScreen(Screen[None]):
         self.folder: Path | None = opened
         """Of the run on the screen, once it is whole on disk."""
         self.problem = ""
+        self.site_is_current = True
+        """Whether the picture's site is that of the recipe; false from a change until its run has started."""
         self._cursor_moved = False
         self._stale = True
         self._typing: Timer | None = None
@@ -146,6 +148,7 @@ class ProbeScreen(Screen[None]):
             return
         self.problem = ""
         self.folder = None
+        self.site_is_current = False
         self.picture = replace(self.picture, ended=False, status="starting", done=0, total=0)
         self.run_id = self.bridge.run(self.recipe, self.session)
         self._stale = True
@@ -176,6 +179,7 @@ class ProbeScreen(Screen[None]):
         self.picture = self.picture.after(event)
         if isinstance(event, RunStarted):
             self.problem = ""
+            self.site_is_current = True
             if self.player is None and self.bridge is not None:
                 self.features_id = self.bridge.list_features(self.recipe)
         if isinstance(event, CurveResult) and len(self.picture.curves) == 1 and not self._cursor_moved:
