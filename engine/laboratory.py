@@ -1,7 +1,7 @@
 """A recipe on the bench: one model, one site, and everything an experiment may ask for, computed when first asked.
 
-Draws bases and directions, and measures
-curves. Satisfies `engine.drawing.DrawContext`. Knows no processes, files or terminals.
+Draws bases and directions, and measures curves. Satisfies `engine.drawing.DrawContext`. Knows no processes, files or
+terminals.
 """
 
 from __future__ import annotations

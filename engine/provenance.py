@@ -138,13 +138,14 @@ def describe(lab: Laboratory, check: SelfCheck) -> dict[str, Any]:
     }
     if any(DIRECTIONS[spec.kind].needs_sae for spec in recipe.directions):
         sae = lab.features
+        unexplained, l0 = sae.quality(population.vectors, population.means)
         info["sae"] = {
             "release": sae.release,
             "sae_id": sae.sae_id,
             "sha256": sae.sha256,
             "architecture": sae.architecture,
             "n_features": sae.n_features,
-            "unexplained_variance": sae.fraction_unexplained(population.vectors, population.means),
-            "l0": float((sae.encode(population.vectors, population.means) > 0).sum(1).mean()),
+            "unexplained_variance": unexplained,
+            "l0": l0,
         }
     return info

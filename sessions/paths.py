@@ -5,7 +5,6 @@ Knows platform conventions only.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 import re
@@ -55,15 +54,14 @@ def new_folder(parent: Path, title: str) -> Path:
     slug = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:32].strip("-") or "run"
     stem = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{slug}"
     for name in itertools.chain([stem], (f"{stem}-{n}" for n in itertools.count(2))):
-        with contextlib.suppress(FileExistsError):
-            # Making it is what claims the name: another dirscope may be choosing one this second.
-            try:
-                (parent / name).mkdir(mode=0o700)
-            except FileExistsError:
-                raise
-            except OSError as error:
-                raise UsageError(f"Cannot create {parent / name} ({error.strerror}): free some space.") from None
-            return parent / name
+        # Making it is what claims the name: another dirscope may be choosing one this second.
+        try:
+            (parent / name).mkdir(mode=0o700)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise UsageError(f"Cannot create {parent / name} ({error.strerror}): free some space.") from None
+        return parent / name
     raise AssertionError("count has no end")
 
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from engine.errors import RunFolderError
 from engine.recipe import Recipe, read_recipe
-from engine.results import BaseResult, CurveResult, Event, Note, RowResult, RunEnded, RunStarted, Summary
+from engine.results import BaseResult, CurveResult, Event, RowResult, RunEnded, RunStarted, Summary
 from sessions.schema import from_line
 
 RECIPE_FILE: Final = "recipe.toml"
@@ -56,11 +56,6 @@ class Run:
     def rows(self) -> tuple[RowResult, ...]:
         """Rows of tables that are not rays."""
         return tuple(e for _, e in self.events if isinstance(e, RowResult))
-
-    @property
-    def notes(self) -> tuple[Note, ...]:
-        """What the run had to say."""
-        return tuple(e for _, e in self.events if isinstance(e, Note))
 
     @property
     def status(self) -> str:

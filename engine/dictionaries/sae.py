@@ -49,12 +49,7 @@ class Sae:
     @torch.no_grad()
     def encode(self, vectors: NDArray[np.float32], means: NDArray[np.float32]) -> NDArray[np.float64]:
         """Feature activations [n, d_sae] of vectors [n, d_hook] whose removed means are [n]."""
-        return np.asarray(self.module.encode(self._input(vectors, means)).double().cpu().numpy())
-
-    @torch.no_grad()
-    def reconstruct(self, vectors: NDArray[np.float32], means: NDArray[np.float32]) -> NDArray[np.float64]:
-        """SAE(x) for vectors [n, d_hook], in the same basis."""
-        return self._output(self.module.decode(self.module.encode(self._input(vectors, means))))
+        return np.asarray(self.module.encode(self._input(vectors, means)).cpu().double().numpy())
 
     def activations(self, base: Base) -> NDArray[np.float64]:
         return np.asarray(self.encode(*_one(base))[0])
@@ -75,17 +70,20 @@ class Sae:
     def encoder(self, feature: int) -> NDArray[np.float64]:
         return self._output(self.module.W_enc[:, feature].detach())
 
-    def fraction_unexplained(self, vectors: NDArray[np.float32], means: NDArray[np.float32]) -> float:
-        """Squared error of the reconstruction over the variance of the vectors [n, d_hook]."""
+    @torch.no_grad()
+    def quality(self, vectors: NDArray[np.float32], means: NDArray[np.float32]) -> tuple[float, float]:
+        """Unexplained fraction of the variance of the vectors [n, d_hook], and mean number of active features (L0)."""
+        f = self.module.encode(self._input(vectors, means))
         x = vectors.astype(np.float64)
-        return float(((x - self.reconstruct(vectors, means)) ** 2).sum() / ((x - x.mean(0)) ** 2).sum())
+        error = ((x - self._output(self.module.decode(f))) ** 2).sum()
+        return float(error / ((x - x.mean(0)) ** 2).sum()), float((f > 0).sum(-1).cpu().double().mean())
 
     def _input(self, vectors: NDArray[np.float32], means: NDArray[np.float32]) -> Tensor:
         x = vectors + means[:, None] if self.uncentred else vectors
         return torch.from_numpy(np.ascontiguousarray(x)).to(self.module.W_enc.device, self.module.W_enc.dtype)
 
     def _output(self, x: Tensor) -> NDArray[np.float64]:
-        y = x.double().cpu().numpy()
+        y = x.cpu().double().numpy()
         return np.asarray(y - y.mean(-1, keepdims=True) if self.centre else y)
 
 

@@ -193,7 +193,7 @@ def test_bundled_sae_reconstructs_real_activations_better_than_the_mean(embedded
     recipe = parse_recipe({"site": {"prompt": "One day a cat sat"}, "population": {"n": 200}})
     population = Laboratory(embedded, recipe, Workshop()).population
     sae = load_sae(SaeSection(), embedded, parse_hook("blocks.1.hook_resid_pre", 6), report)
-    assert sae.fraction_unexplained(population.vectors, population.means) < 0.5
+    assert sae.quality(population.vectors, population.means)[0] < 0.5
 
 
 def report(text: str) -> None:
