@@ -12,6 +12,8 @@ from engine.results import Series
 PLATEAU_FIT_SHARE = 0.1
 """Share of the typical distance below which the initial line is fitted."""
 PLATEAU_EXCESS = 1.1
+NEAR_SHARE = 0.2
+"""Share of the typical distance at which real and made-up bases are compared."""
 
 
 def threshold(coordinate: Series, kl: Series, level: float) -> float | None:
@@ -27,6 +29,25 @@ def threshold(coordinate: Series, kl: Series, level: float) -> float | None:
         return float(coordinate[k])
     share = (level - kl[k - 1]) / (kl[k] - kl[k - 1])
     return float(coordinate[k - 1] + share * (coordinate[k] - coordinate[k - 1]))
+
+
+def value_at(distance: Series, values: Series, where: float) -> float | None:
+    """A curve's value at an L2 distance, linear between steps; None when the path never gets there."""
+    over = (distance >= where).nonzero()[0]
+    if not len(over):
+        return None
+    k = int(over[0])
+    if k == 0:
+        return float(values[0])
+    share = (where - distance[k - 1]) / (distance[k] - distance[k - 1])
+    return float(values[k - 1] + share * (values[k] - values[k - 1]))
+
+
+def quadratic_ratio(threshold: float | None, fisher: float, level: float) -> float | None:
+    """Threshold over where a^2/2 u'Fu reaches the level; None when either never does."""
+    if threshold is None or fisher <= 0:
+        return None
+    return threshold / math.sqrt(2 * level / fisher)
 
 
 def max_slope_step(l2: Series) -> int:

@@ -31,5 +31,9 @@ DEFINITIONS: Final[Mapping[str, str]] = {
         "typical distances; null if never (plateau_censored) or if no step lies below 0.1 typical distances"
     ),
     "kl_quadratic": "a^2/2 t'Ft: Fisher prediction at the base, t the path's tangent; any smooth model is flat near 0",
+    "kl_near": "kl at 0.2 typical distances (L2) from the base, linear between steps; quadratic_near: the same there",
+    "quadratic_ratio": (
+        "threshold / sqrt(2 level / t'Ft): above 1, KL reaches the level later than its curvature at the base says"
+    ),
     "win_rate": "mean over bases of P(threshold_a < threshold_b | same base); censored = +infinity, ties = 1/2",
 }

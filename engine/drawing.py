@@ -91,6 +91,10 @@ class Features(Protocol):
         """decode(f) - decode(f with f_i = 0) [d_hook]; for a feature that is off, of one unit of activation."""
         ...
 
+    def error(self, base: Base) -> NDArray[np.float64]:
+        """SAE(x) - x at a base [d_hook]."""
+        ...
+
     def encoder(self, feature: int) -> NDArray[np.float64]:
         """The encoder's row of a feature [d_hook]."""
         ...

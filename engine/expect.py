@@ -3,10 +3,11 @@
     AGG := median(column, 'sel') | mean(column, 'sel') | quantile(q, column, 'sel') | n('sel') | censored('sel')
          | win_rate('sel', 'sel') | ci_low(AGG) | ci_high(AGG)
     CMP := < | <= | > | >= | == | !=
-    sel := direction kind, or direction kind @ base kind
+    sel := direction kind, or direction kind @ base kind, or table:NAME for the rows of an experiment's table
 
 Censored thresholds count as +infinity, ties of a win rate as one half. `ci_low` and `ci_high` are the 2.5 and
-97.5 percentiles over 1000 bootstrap resamples of the bases. Knows summary rows; no torch, no files.
+97.5 percentiles over 1000 bootstrap resamples of the bases, or of the rows of a table. Knows summary and
+table rows; no torch, no files.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import math
 import operator
 import re
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
@@ -42,6 +43,8 @@ _ARGUMENTS: Final = {
     "ci_high": ("aggregate",),
 }
 BOOTSTRAP_RESAMPLES: Final = 1000
+Tables = Mapping[str, Sequence[Mapping[str, Any]]]
+"""Rows of an experiment's tables, by table."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +80,9 @@ class Outcome:
 
 
 class _Parser:
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, tables: Mapping[str, Sequence[str]]) -> None:
         self.text = text
+        self.tables = tables
         self.tokens: list[tuple[str, str]] = []
         at = 0
         while text[at:].strip():
@@ -117,14 +121,29 @@ class _Parser:
                 self.take("mark", ",")
             arguments.append(self.argument(wanted))
         self.take("mark", ")")
+        self.check_columns(function, arguments)
         return Aggregate(function, tuple(arguments))
+
+    def check_columns(self, function: str, arguments: Sequence[Any]) -> None:
+        """Refuse a table or a column that this run will not have."""
+        for wanted, argument in zip(_ARGUMENTS[function], arguments, strict=True):
+            if wanted != "kind":
+                continue
+            columns: Sequence[str] = SUMMARY_NUMBERS
+            table = table_of(argument)
+            if table is not None:
+                if table not in self.tables or function in ("censored", "win_rate"):
+                    self.fail(
+                        f"there is no {function} of table '{table}'; tables here: {', '.join(self.tables) or 'none'}"
+                    )
+                columns = self.tables[table]
+            column = arguments[-2] if "column" in _ARGUMENTS[function] else None
+            if column is not None and column not in columns:
+                self.fail(f"unknown column '{column}'{did_you_mean(column, columns)}".rstrip("."))
 
     def argument(self, wanted: str) -> Any:
         if wanted == "column":
-            column = self.take("name")
-            if column not in SUMMARY_NUMBERS:
-                self.fail(f"unknown column '{column}'{did_you_mean(column, SUMMARY_NUMBERS)}".rstrip("."))
-            return column
+            return self.take("name")
         if wanted == "kind":
             return self.take("string")
         if wanted == "number":
@@ -138,13 +157,17 @@ class _Parser:
         return inner
 
 
-def parse_check(text: str) -> Check:
+def parse_check(text: str, tables: Mapping[str, Sequence[str]] | None = None) -> Check:
     """Parse one expectation.
 
+    Args:
+        text: in the grammar above.
+        tables: the numeric columns of the tables that the experiment writes.
+
     Raises:
-        RecipeError: It is not of the grammar above.
+        RecipeError: It is not of the grammar, or names what the run will not have.
     """
-    parser = _Parser(text)
+    parser = _Parser(text, tables or {})
     left = parser.aggregate()
     compare = parser.take("compare")
     right: Aggregate | float
@@ -157,35 +180,56 @@ def parse_check(text: str) -> Check:
     return Check(text, left, compare, right)
 
 
-def evaluate(check: Check, rows: Sequence[Summary]) -> Outcome:
-    """Whether the check holds for these summary rows; NaN on either side never holds."""
-    left = value_of(check.left, rows)
-    right = value_of(check.right, rows) if isinstance(check.right, Aggregate) else check.right
+def evaluate(check: Check, rows: Sequence[Summary], tables: Tables | None = None) -> Outcome:
+    """Whether the check holds for these summary rows and tables; NaN on either side never holds."""
+    left = value_of(check.left, rows, tables)
+    right = value_of(check.right, rows, tables) if isinstance(check.right, Aggregate) else check.right
     holds = not (math.isnan(left) or math.isnan(right)) and _COMPARE[check.compare](left, right)
     return Outcome(check.text, holds, left, right)
 
 
-def value_of(aggregate: Aggregate, rows: Sequence[Summary]) -> float:
+def value_of(aggregate: Aggregate, rows: Sequence[Summary], tables: Tables | None = None) -> float:
     """The value of an aggregate; NaN where there is nothing to aggregate."""
     match aggregate.function, aggregate.arguments:
-        case "n", (kind,):
-            return float(len(select(rows, kind)))
-        case "censored", (kind,):
-            chosen = select(rows, kind)
-            return sum(r.censored for r in chosen) / len(chosen) if chosen else math.nan
-        case "mean", (column, kind):
-            values = _column(rows, column, kind)
-            return float(np.mean(values)) if len(values) else math.nan
-        case "median", (column, kind):
-            return quantile(_column(rows, column, kind), 0.5)
-        case "quantile", (q, column, kind):
-            return quantile(_column(rows, column, kind), q)
         case "win_rate", (first, second):
             return win_rate(rows, first, second)
         case ("ci_low" | "ci_high") as side, (inner,):
-            low, high = bootstrap_interval(inner, rows)
+            low, high = bootstrap_interval(inner, rows, tables)
             return low if side == "ci_low" else high
+    return _reduce(aggregate, _values(aggregate, rows, tables or {}))
+
+
+def _values(aggregate: Aggregate, rows: Sequence[Summary], tables: Tables) -> np.ndarray:
+    """The numbers that an aggregate of single rows is taken over."""
+    selector = aggregate.arguments[-1]
+    table = table_of(selector)
+    if aggregate.function in ("n", "censored"):
+        chosen = select(rows, selector) if table is None else tables.get(table, ())
+        return np.array([float(getattr(r, "censored", 0)) for r in chosen])
+    column = aggregate.arguments[-2]
+    if table is None:
+        numbers = np.array([number_of(r, column) for r in select(rows, selector)])
+        return np.asarray(numbers[~np.isnan(numbers)])
+    found = (row.get(column) for row in tables.get(table, ()))
+    return np.array([float(v) for v in found if v is not None])
+
+
+def _reduce(aggregate: Aggregate, values: np.ndarray) -> float:
+    match aggregate.function:
+        case "n":
+            return float(len(values))
+        case "mean" | "censored":
+            return float(np.mean(values)) if len(values) else math.nan
+        case "median":
+            return quantile(values, 0.5)
+        case "quantile":
+            return quantile(values, aggregate.arguments[0])
     raise AssertionError(aggregate)
+
+
+def table_of(selector: str) -> str | None:
+    """The table that a selector names; None for one of curves."""
+    return selector.removeprefix("table:") if selector.startswith("table:") else None
 
 
 def select(rows: Sequence[Summary], selector: str) -> list[Summary]:
@@ -194,17 +238,16 @@ def select(rows: Sequence[Summary], selector: str) -> list[Summary]:
     return [r for r in rows if r.kind == kind and (not at or r.base_kind == base_kind)]
 
 
-def _column(rows: Sequence[Summary], column: str, selector: str) -> np.ndarray:
-    numbers = np.array([number_of(r, column) for r in select(rows, selector)])
-    return np.asarray(numbers[~np.isnan(numbers)])
-
-
 def number_of(row: Summary, column: str) -> float:
     """A summary value: infinity for what never happens on the path, NaN for what cannot be told."""
     value = getattr(row, column)
     if value is not None:
         return float(value)
-    never = {"threshold": row.censored, "plateau_length": row.plateau_censored}
+    never = {
+        "threshold": row.censored,
+        "quadratic_ratio": row.censored,
+        "plateau_length": row.plateau_censored,
+    }
     return math.inf if never.get(column, False) else math.nan
 
 
@@ -234,20 +277,28 @@ def win_rate(rows: Sequence[Summary], first: str, second: str) -> float:
     return float(np.mean(rates)) if rates else math.nan
 
 
-def bootstrap_interval(aggregate: Aggregate, rows: Sequence[Summary]) -> tuple[float, float]:
-    """95 % percentile interval over resampled bases; NaN with fewer than two bases."""
-    groups: dict[int, list[Summary]] = defaultdict(list)
-    for row in rows:
-        groups[row.base].append(row)
-    if len(groups) < 2:
+def bootstrap_interval(
+    aggregate: Aggregate, rows: Sequence[Summary], tables: Tables | None = None
+) -> tuple[float, float]:
+    """95 % percentile interval over resampled bases, or rows of a table; NaN with fewer than two."""
+    table = table_of(aggregate.arguments[-1])
+    if table is None:
+        groups: dict[int, list[Summary]] = defaultdict(list)
+        for row in rows:
+            groups[row.base].append(row)
+        parts: list[tuple[Sequence[Summary], Tables]] = [(group, {}) for group in groups.values()]
+    else:
+        parts = [([], {table: [row]}) for row in (tables or {}).get(table, ())]
+    if len(parts) < 2:
         return math.nan, math.nan
-    bases = list(groups.values())
     rng = stream(0, "bootstrap")
-    values = []
-    for _ in range(BOOTSTRAP_RESAMPLES):
-        drawn: list[Summary] = []
-        for new, old in enumerate(rng.integers(0, len(bases), len(bases))):
-            drawn.extend(r.at_base(new) for r in bases[old])
-        values.append(value_of(aggregate, drawn))
+    draws = [rng.integers(0, len(parts), len(parts)) for _ in range(BOOTSTRAP_RESAMPLES)]
+    if aggregate.function == "win_rate":
+        rates = np.array([win_rate(group, *aggregate.arguments) for group, _ in parts])
+        drawn = [rates[draw] for draw in draws]
+        values = [float(np.mean(r[~np.isnan(r)])) if not np.isnan(r).all() else math.nan for r in drawn]
+    else:
+        numbers = [_values(aggregate, *part) for part in parts]
+        values = [_reduce(aggregate, np.concatenate([numbers[i] for i in draw])) for draw in draws]
     kept = np.array([v for v in values if not math.isnan(v)])
     return quantile(kept, 0.025), quantile(kept, 0.975)

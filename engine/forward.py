@@ -109,6 +109,28 @@ def _reading(layers: Sequence[nn.Module], boundary: int, take: Callable[[Tensor]
 
 
 @contextlib.contextmanager
+def replacing(layers: Sequence[nn.Module], boundary: int, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """The residual stream [batch, pos, d_model] at a block boundary becomes what `change` makes of it."""
+
+    def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        new = change(_hidden(args, kwargs))
+        return ((new, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": new})
+
+    def after(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        new = change(_first(output))
+        return (new, *output[1:]) if isinstance(output, tuple) else new
+
+    if boundary < len(layers):
+        handle = layers[boundary].register_forward_pre_hook(before, with_kwargs=True)
+    else:
+        handle = layers[-1].register_forward_hook(after)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextlib.contextmanager
 def _skipping(layers: Sequence[nn.Module], boundary: int, injected: Tensor, returns: Sequence[int]) -> Iterator[None]:
     """Blocks below `boundary` do nothing and the stream at `boundary` is `injected`."""
 
@@ -229,25 +251,11 @@ class Forward:
             stream[:, position] = vectors
             return stream
 
-        def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            new = put(_hidden(args, kwargs))
-            return ((new, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": new})
-
-        def after(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-            new = put(_first(output))
-            return (new, *output[1:]) if isinstance(output, tuple) else new
-
-        if self.write.boundary < len(model.layers):
-            handle = model.layers[self.write.boundary].register_forward_pre_hook(before, with_kwargs=True)
-        else:
-            handle = model.layers[-1].register_forward_hook(after)
-        try:
-            with contextlib.ExitStack() as stack:
-                for i, hook in enumerate(self.reads):
-                    stack.enter_context(_reading(model.layers, hook.boundary, _into(reads, i)))
-                output = model.network(input_ids=model.tensor([token_ids]).expand(rows, -1), use_cache=False)
-        finally:
-            handle.remove()
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(replacing(model.layers, self.write.boundary, put))
+            for i, hook in enumerate(self.reads):
+                stack.enter_context(_reading(model.layers, hook.boundary, _into(reads, i)))
+            output = model.network(input_ids=model.tensor([token_ids]).expand(rows, -1), use_cache=False)
         return Output(output.logits[:, -1], tuple(reads))
 
 
@@ -264,3 +272,17 @@ def activations(model: Model, hook: HookPoint, token_ids: Tensor, index: int) ->
         with contextlib.suppress(_Stop), _reading(model.layers, hook.boundary, take):
             model.network(input_ids=rows.to(model.device), use_cache=False)
     return torch.cat(found)
+
+
+@torch.no_grad()
+def activations_everywhere(model: Model, hook: HookPoint, token_ids: Tensor) -> Tensor:
+    """Raw residuals [n, pos, d_model] at a hook and every token of equally long texts [n, pos]; stops at the hook."""
+    found: list[Tensor] = []
+
+    def take(stream: Tensor) -> None:
+        found.append(stream.clone())
+        raise _Stop
+
+    with contextlib.suppress(_Stop), _reading(model.layers, hook.boundary, take):
+        model.network(input_ids=token_ids.to(model.device), use_cache=False)
+    return found[0]

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from engine import metrics
 from engine.bases import BASES
-from engine.curves import max_slope_step, plateau_length, threshold
+from engine.curves import NEAR_SHARE, max_slope_step, plateau_length, quadratic_ratio, threshold, value_at
 from engine.directions import DIRECTIONS
 from engine.drawing import Base, Direction, Population, Vector
 from engine.experiments import EXPERIMENTS
@@ -29,6 +29,7 @@ from engine.protocol import Held
 from engine.recipe import Recipe
 from engine.results import CurveResult, Progress, Series, Summary, TokenTable
 from engine.site import resolve_site
+from engine.texts import Sequences
 from engine.workshop import Workshop
 
 ROWS_PER_CHUNK: Final = {"cpu": 128, "mps": 256, "cuda": 512}
@@ -98,6 +99,11 @@ class Laboratory:
     def population(self) -> Population:
         return self.workshop.population(self.model, self.recipe.population, self.where)
 
+    @property
+    def texts(self) -> Sequences:
+        """What the population is cut from: token sequences without BOS."""
+        return self.workshop.texts(self.model, self.recipe.population)
+
     @cached_property
     def features(self) -> Any:
         return self.workshop.sae(self.model, self.recipe.sae, self.where.write)
@@ -143,6 +149,9 @@ class Laboratory:
 
     @property
     def n_bases(self) -> int:
+        """How many bases a run of curves has; 0 for one of tables."""
+        if self.experiment.tables:
+            return 0
         return sum(spec.count for spec in self.recipe.bases)
 
     @property
@@ -232,6 +241,7 @@ class Laboratory:
         distance = ray.distance(coordinate)
         reached = threshold(coordinate, kl, recipe.metrics.level)
         plateau = plateau_length(distance, l2, self.population.typical_distance)
+        near = NEAR_SHARE * self.population.typical_distance
         summary = Summary(
             curve=curve,
             base=number,
@@ -247,6 +257,9 @@ class Laboratory:
             plateau_censored=math.isinf(plateau),
             fisher=fisher,
             final_kl=float(kl[-1]),
+            kl_near=value_at(distance, kl, near),
+            quadratic_near=value_at(distance, values["logits"]["kl_quadratic"], near),
+            quadratic_ratio=quadratic_ratio(reached, fisher, recipe.metrics.level),
         )
         return CurveResult(
             summary=summary,

@@ -37,16 +37,23 @@ def kl(base: Tensor, logits: Tensor) -> Tensor:
     """
     reference = _float64(base)
     log_p = torch.log_softmax(reference, dim=-1)
+    return torch.cat([_kl(reference, log_p, rows) for rows in _blocks(logits)])
+
+
+def kl_rows(base: Tensor, logits: Tensor) -> Tensor:
+    """KL(each row of base || the same row of logits) in nats, in the form of `kl`: both [n, d_vocab], gives [n]."""
+    pairs = zip(_blocks(base), _blocks(logits), strict=True)
+    return torch.cat([_kl(b, torch.log_softmax(b, dim=-1), rows) for b, rows in pairs])
+
+
+def _kl(reference: Tensor, log_p: Tensor, rows: Tensor) -> Tensor:
     p = log_p.exp()
-    values = []
-    for rows in _blocks(logits):
-        d = rows - reference
-        d = d - (d * p).sum(-1, keepdim=True)
-        stable = torch.log1p((p * torch.expm1(d)).sum(-1))
-        # expm1 overflows beyond 709; so far out the plain form has digits to spare.
-        plain = torch.logsumexp(d + log_p, dim=-1)
-        values.append(torch.where(d.amax(-1) < 500, stable, plain).clamp_min(0))
-    return torch.cat(values)
+    d = rows - reference
+    d = d - (d * p).sum(-1, keepdim=True)
+    stable = torch.log1p((p * torch.expm1(d)).sum(-1))
+    # expm1 overflows beyond 709; so far out the plain form has digits to spare.
+    plain = torch.logsumexp(d + log_p, dim=-1)
+    return torch.where(d.amax(-1) < 500, stable, plain).clamp_min(0)
 
 
 def js(base: Tensor, logits: Tensor) -> Tensor:

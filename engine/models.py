@@ -59,6 +59,11 @@ class Model:
         """Id of the BOS token, where the tokenizer defines one."""
         return None if self.tokenizer.bos_token_id is None else int(self.tokenizer.bos_token_id)
 
+    @property
+    def eos(self) -> int | None:
+        """Id of the token that ends a text, where the tokenizer defines one."""
+        return None if self.tokenizer.eos_token_id is None else int(self.tokenizer.eos_token_id)
+
     def tensor(self, rows: Sequence[Sequence[int]]) -> Tensor:
         """Token ids [batch, pos] on the model's device."""
         return torch.tensor(rows, dtype=torch.long, device=self.device)

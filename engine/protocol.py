@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from engine.dictionaries.evidence import FeatureEvidence
 from engine.drawing import Vector
 from engine.recipe import Recipe
 from engine.results import Event
@@ -21,6 +22,8 @@ class Held:
     """Not computed again."""
     bases: frozenset[int] = frozenset()
     """Not reported again."""
+    rows: Mapping[str, int] = field(default_factory=dict)
+    """How many rows of each table are not computed again, the first ones."""
     base_vectors: Mapping[int, Vector] = field(default_factory=dict)
     """Used in place of what would be drawn."""
     direction_vectors: Mapping[int, Vector] = field(default_factory=dict)
@@ -47,6 +50,18 @@ class FeaturesRequest:
 
 
 @dataclass(frozen=True)
+class ContinueRequest:
+    """Write on from the recipe's prompt, with a vector added at its position and every later one, and without."""
+
+    id: int
+    recipe: Recipe
+    direction: Vector
+    """[d_hook], before normalising."""
+    coordinate: float
+    """How far along the recipe's path, in its unit."""
+
+
+@dataclass(frozen=True)
 class CancelRequest:
     """Stop what is running between two chunks."""
 
@@ -58,7 +73,7 @@ class Shutdown:
     """End the worker."""
 
 
-Request = RunRequest | FeaturesRequest | CancelRequest | Shutdown
+Request = RunRequest | FeaturesRequest | ContinueRequest | CancelRequest | Shutdown
 
 
 @dataclass(frozen=True)
@@ -68,6 +83,8 @@ class ActiveFeature:
     index: int
     activation: float
     share_of_l1: float
+    evidence: FeatureEvidence | None = None
+    """What it seems to stand for, where that lies beside the SAE."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +95,17 @@ class FeatureList:
     rows: tuple[ActiveFeature, ...]
     problem: str = ""
     """Why there are none to show: no SAE for this hook, say."""
+
+
+@dataclass(frozen=True)
+class Continuations:
+    """What the model writes after the prompt, unsteered and steered; both of a pair drew the same random numbers."""
+
+    pairs: tuple[tuple[str, str], ...]
+    added_norm: float
+    share_of_norm: float
+    """Of the base's own length."""
+    problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -94,4 +122,4 @@ class Reply:
     """What the worker says about one request."""
 
     id: int
-    body: Event | FeatureList | Failed
+    body: Event | FeatureList | Continuations | Failed

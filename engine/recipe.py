@@ -53,7 +53,9 @@ class SiteSection(_Section):
 class PopulationSection(_Section):
     """What "real activations" are."""
 
-    prompts: str = Field("bundled", min_length=1, description="'bundled', 'samples', a text file or a dataset id")
+    prompts: str = Field(
+        "bundled", min_length=1, description="'bundled', 'bundled-evaluation', 'samples', a text file or a dataset id"
+    )
     n: int = Field(1000, ge=3, description="a whole number of at least 3")
     seed: int = Field(0, ge=0, description="a whole number of at least 0")
 
@@ -161,7 +163,7 @@ def parse_recipe(data: Mapping[str, Any]) -> Recipe:
         )
     recipe = _validate(Recipe, tables, "")
     for expectation in recipe.expect:
-        parse_check(expectation.check)
+        parse_check(expectation.check, experiment.tables)
     return recipe
 
 

@@ -7,7 +7,7 @@ unperturbed run.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -25,6 +25,9 @@ SUMMARY_NUMBERS: Final = (
     "native_angle",
     "fisher",
     "final_kl",
+    "kl_near",
+    "quadratic_near",
+    "quadratic_ratio",
 )
 """Columns of the summary that an expectation may aggregate."""
 
@@ -56,10 +59,13 @@ class Summary:
     fisher: float
     """t'Ft at the base, t the path's tangent per unit: nats per unit squared; KL is about a^2/2 of it near zero."""
     final_kl: float
-
-    def at_base(self, base: int) -> Summary:
-        """The same row under another base number, for resampling."""
-        return replace(self, base=base)
+    kl_near: float | None = None
+    """KL at 0.2 typical distances from the base, linear between steps; None when the path ends before."""
+    quadratic_near: float | None = None
+    """The Fisher prediction at the same place."""
+    quadratic_ratio: float | None = None
+    """Threshold over where the Fisher prediction reaches the level: above 1, the curve stays flatter than its own
+    curvature says. None when the threshold is never reached or the curvature is zero."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from engine.embedded import MODEL_DIR, SAMPLES_FILE
+from engine.embedded import BUNDLED_SAMPLES, MODEL_DIR, SAMPLES_FILE
 from engine.errors import LoadError, RecipeError
 from engine.models import Model, Report
 from engine.recipe import PopulationSection
@@ -38,8 +38,8 @@ def read_texts(section: PopulationSection, model: Model, cache: Path | None, rep
         LoadError: A dataset cannot be reached.
     """
     source = section.prompts
-    if source == "bundled":
-        return _bundled(model)
+    if source in BUNDLED_SAMPLES:
+        return _bundled(model, BUNDLED_SAMPLES[source])
     if source == "samples":
         return _samples(model, section.seed, cache, report)
     path = Path(source).expanduser()
@@ -54,8 +54,8 @@ def read_texts(section: PopulationSection, model: Model, cache: Path | None, rep
     return _tokenised(_dataset(source, report), model)
 
 
-def _bundled(model: Model) -> Sequences:
-    rows = load_file(SAMPLES_FILE)["tokens"].astype(np.int32)
+def _bundled(model: Model, part: str) -> Sequences:
+    rows = load_file(SAMPLES_FILE)[part].astype(np.int32)
     if model.name == "embedded":
         return _split(rows, *_separators(model))
     from transformers import AutoTokenizer

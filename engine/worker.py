@@ -22,6 +22,8 @@ from engine.errors import DirscopeError, LoadError, OutOfMemoryError, SaeError
 from engine.protocol import (
     ActiveFeature,
     CancelRequest,
+    Continuations,
+    ContinueRequest,
     Failed,
     FeatureList,
     FeaturesRequest,
@@ -41,6 +43,9 @@ if TYPE_CHECKING:
     from engine.models import Model
 
 FEATURES_SHOWN: Final = 64
+WRITINGS_SHOWN: Final = 4
+WRITING_TOKENS: Final = 32
+WRITING_TEMPERATURE: Final = 0.7
 
 
 @dataclass(frozen=True)
@@ -137,6 +142,8 @@ class _Server:
         try:
             if isinstance(request, RunRequest):
                 self._run(request)
+            elif isinstance(request, ContinueRequest):
+                self._send(self._write_on(request))
             else:
                 self._send(self._features(request))
         except (EOFError, BrokenPipeError, ConnectionResetError):
@@ -165,7 +172,7 @@ class _Server:
         except Stopped:
             self._send(RunEnded("stopped", "cancelled"))
 
-    def _laboratory(self, request: RunRequest | FeaturesRequest) -> tuple[Laboratory, SelfCheck]:
+    def _laboratory(self, request: RunRequest | FeaturesRequest | ContinueRequest) -> tuple[Laboratory, SelfCheck]:
         if self._workshop is None:
             self._report("loading torch")
             import torch
@@ -200,8 +207,35 @@ class _Server:
         f = sae.activations(lab.site)
         total = float(f.sum()) or 1.0
         order = np.argsort(-f, kind="stable")[:FEATURES_SHOWN]
-        rows = tuple(ActiveFeature(int(i), float(f[i]), float(f[i]) / total) for i in order if f[i] > 0)
+        evidence = sae.evidence
+        rows = tuple(
+            ActiveFeature(int(i), float(f[i]), float(f[i]) / total, None if evidence is None else evidence.of(int(i)))
+            for i in order
+            if f[i] > 0
+        )
         return FeatureList(f"{sae.release} / {sae.sae_id}", rows)
+
+    def _write_on(self, request: ContinueRequest) -> Continuations:
+        import numpy as np
+
+        from engine.steering.rollouts import Sampling, rollouts
+
+        lab, _ = self._laboratory(request)
+        model, where = lab.model, lab.where
+        offset = lab.ray(lab.site, request.direction, "direction").offsets(np.array([request.coordinate]))[0]
+        sampling = Sampling(WRITING_TOKENS, WRITING_TEMPERATURE, lab.seed)
+        texts = [
+            [
+                str(model.tokenizer.decode(tokens))
+                for tokens in rollouts(
+                    model, where.token_ids, range(WRITINGS_SHOWN), sampling, where.write, vector, where.position
+                )
+            ]
+            for vector in (None, offset)
+        ]
+        length = float(np.linalg.norm(offset))
+        share = length / float(np.linalg.norm(lab.site.vector.astype(np.float64)))
+        return Continuations(tuple(zip(*texts, strict=True)), length, share)
 
 
 def _failure(error: Exception, model: str) -> Failed:

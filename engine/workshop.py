@@ -43,6 +43,10 @@ class _Kept:
         return value
 
 
+def _identity(model: Model) -> Hashable:
+    return (model.weights_sha256, model.dtype, str(model.device))
+
+
 class Workshop:
     """Caches of one worker.
 
@@ -59,18 +63,20 @@ class Workshop:
         self._saes = _Kept(2)
         self._strings = _Kept(50_000)
 
+    def texts(self, model: Model, section: PopulationSection) -> Sequences:
+        """Token sequences of the population's source, without BOS."""
+        key = (_identity(model), section)
+        return self._texts.get(key, lambda: read_texts(section, model, self._cache, self._report))
+
     def population(self, model: Model, section: PopulationSection, site: Site) -> Population:
         """The population at a site; depends on the prompt only through its length and the dropping of itself."""
         index, warning = population_index(site.position, site.bos)
         window = Window(max(len(site.token_ids), index + 1), model.bos if site.bos else None, index)
-        identity = (model.weights_sha256, model.dtype, str(model.device))
-
-        def texts() -> Sequences:
-            return self._texts.get((identity, section), lambda: read_texts(section, model, self._cache, self._report))
+        identity = _identity(model)
 
         def read() -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float32]]:
             # One more than asked for, so that dropping the base's own tokens changes one member and not the rest.
-            windows = cut_windows(texts(), window, section.n + 1, section.seed)
+            windows = cut_windows(self.texts(model, section), window, section.n + 1, section.seed)
             return windows, *read_windows(model, site.write, windows, index)
 
         windows, vectors, means = self._populations.get((identity, section, site.write.boundary, window), read)

@@ -13,7 +13,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib import resources
@@ -23,12 +24,13 @@ from typing import Any, Final
 from engine.client import Worker
 from engine.errors import DirscopeError, InterruptedByUser, RunFailedError, TimeLimitError, UsageError, did_you_mean
 from engine.expect import Outcome, evaluate, parse_check
+from engine.experiments import EXPERIMENTS
 from engine.protocol import Held, RunRequest
 from engine.recipe import Recipe, parse_recipe, parse_toml, read_recipe, with_overrides
 from engine.results import CurveResult, Event, Note, Progress, RunEnded, RunStarted
 from engine.worker import WorkerOptions
 from sessions.catalogue import one_run
-from sessions.digest import digest, digest_lines
+from sessions.digest import digest, digest_lines, table_lines, win_rates
 from sessions.paths import Places, new_folder
 from sessions.reader import RECIPE_FILE, Run, read_run
 from sessions.runner import run_to_end
@@ -99,8 +101,8 @@ def run_batch(options: BatchOptions, where: Places) -> int:
     _say(f"run folder {writer.folder}")
     run, error = _compute(recipe, writer, held, options, where)
     if error is not None:
-        if run.curves and options.form != "jsonl":
-            _say("\n".join(digest_lines(run.summaries, run.info.get("path", {}).get("unit", ""))))
+        if (run.curves or run.rows) and options.form != "jsonl":
+            _say("\n".join(_digest(run)))
         raise error
     return _conclude(run, options.form)
 
@@ -110,6 +112,7 @@ def _held(run: Run) -> Held:
     return Held(
         curves=frozenset(c.summary.curve for c in run.curves),
         bases=frozenset(b.base for b in run.bases),
+        rows=Counter(row.table for row in run.rows),
         base_vectors={b.base: b.vector for b in run.bases},
         rows_per_chunk=run.record.get("layout", {}).get("rows_per_chunk"),
     )
@@ -206,9 +209,7 @@ class _Reporter:
                 self._line(f"{level}: {text}")
             case Progress(text, done, total, rate):
                 speed = f", {rate:,.0f} steps/s" if rate else ""
-                self._status(
-                    f"{text}: {done} of {total} curves{speed}" if total else text, last=total > 0 and done == total
-                )
+                self._status(f"{text}: {done} of {total}{speed}" if total else text, last=total > 0 and done == total)
             case CurveResult():
                 pass
 
@@ -233,7 +234,8 @@ class _Reporter:
 
 def _conclude(run: Run, form: str) -> int:
     """Print the summary and judge the expectations."""
-    outcomes = [evaluate(parse_check(e.check), run.summaries) for e in run.recipe.expect]
+    tables = EXPERIMENTS[run.recipe.experiment].tables
+    outcomes = [evaluate(parse_check(e.check, tables), run.summaries, run.tables) for e in run.recipe.expect]
     if form != "jsonl":
         sys.stdout.write(summary_text(run, outcomes, form))
         sys.stdout.flush()
@@ -246,8 +248,11 @@ def _conclude(run: Run, form: str) -> int:
 def summary_text(run: Run, outcomes: Sequence[Outcome], form: str) -> str:
     """The summary of a run as text, csv (a row per curve) or json."""
     if form == "csv":
+        if len(run.tables) > 1:
+            raise UsageError(f"csv holds one table, this run has {', '.join(run.tables)}: use --format json.")
+        rows: list[Mapping[str, Any]] = [asdict(s) for s in run.summaries]
+        rows = next(iter(run.tables.values()), rows)
         buffer = io.StringIO()
-        rows = [asdict(s) for s in run.summaries]
         writer = csv.DictWriter(buffer, fieldnames=list(rows[0]) if rows else ["curve"], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
@@ -260,20 +265,32 @@ def summary_text(run: Run, outcomes: Sequence[Outcome], form: str) -> str:
             "typical_distance": run.info.get("typical_distance"),
             "unit": run.info.get("path", {}).get("unit"),
             "kinds": [asdict(d) for d in digest(run.summaries)],
+            "win_rates": [asdict(w) for w in win_rates(run.summaries)],
             "curves": [asdict(s) for s in run.summaries],
+            "tables": run.tables,
             "expect": [asdict(o) for o in outcomes],
         }
         return json.dumps(plain(document), indent=2, allow_nan=False) + "\n"
     info = run.info
     site = info["site"]
+    what = f"{len(run.curves)} curves, typical distance {info['typical_distance']:.4g}"
+    if run.tables:
+        what = ", ".join(f"{len(rows)} rows of {name}" for name, rows in run.tables.items())
     lines = [
         f"{run.recipe.experiment}: {info['model']['name']}, {site['write']} at position {site['position']} "
-        f"({site['tokens'][site['position']]!r}), {len(run.curves)} curves, typical distance "
-        f"{info['typical_distance']:.4g}",
-        *digest_lines(run.summaries, info["path"]["unit"]),
+        f"({site['tokens'][site['position']]!r}), {what}",
+        *_digest(run),
         *(str(o) for o in outcomes),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _digest(run: Run) -> list[str]:
+    """A run in a few lines: its kinds of direction and how they compare, or its tables."""
+    if run.tables:
+        return [line for name, rows in run.tables.items() for line in table_lines(name, rows)]
+    unit = run.info.get("path", {}).get("unit", "")
+    return [*digest_lines(run.summaries, unit), *(str(w) for w in win_rates(run.summaries))]
 
 
 def _say(text: str) -> None:

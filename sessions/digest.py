@@ -6,12 +6,15 @@ Knows summary rows; the app's table, batch output and Markdown export all show t
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
+from typing import Any, Final
 
 import numpy as np
 
-from engine.expect import number_of, quantile
+from engine.directions import DIRECTIONS
+from engine.expect import Aggregate, bootstrap_interval, number_of, quantile, value_of
 from engine.results import Summary
 
 
@@ -32,6 +35,10 @@ class KindDigest:
     """Median."""
     plateau_length: float
     """Median, never-ending plateaus counting as +infinity."""
+    quadratic_ratio: float
+    """Median of threshold over where the Fisher prediction reaches the level."""
+    kl_near: float
+    """Median KL at 0.2 typical distances, NaN where no path gets there."""
     censored: float
     """Share of curves that never reach the level."""
 
@@ -45,6 +52,8 @@ def digest(rows: Sequence[Summary]) -> list[KindDigest]:
     for (base_kind, kind), members in groups.items():
         thresholds = np.array([number_of(m, "threshold") for m in members])
         plateaus = np.array([number_of(m, "plateau_length") for m in members])
+        ratios = np.array([number_of(m, "quadratic_ratio") for m in members])
+        near = np.array([number_of(m, "kl_near") for m in members])
         result.append(
             KindDigest(
                 base_kind=base_kind,
@@ -55,6 +64,8 @@ def digest(rows: Sequence[Summary]) -> list[KindDigest]:
                 threshold_high=quantile(thresholds, 0.75),
                 max_slope_step=float(np.median([m.max_slope_step for m in members])),
                 plateau_length=quantile(plateaus[~np.isnan(plateaus)], 0.5),
+                quadratic_ratio=quantile(ratios[~np.isnan(ratios)], 0.5),
+                kl_near=quantile(near[~np.isnan(near)], 0.5),
                 censored=sum(m.censored for m in members) / len(members),
             )
         )
@@ -70,7 +81,19 @@ def number(value: float | None, digits: int = 4) -> str:
 
 def digest_lines(rows: Sequence[Summary], unit: str) -> list[str]:
     """The digest as aligned text, header first."""
-    table = [["base", "kind", "n", f"threshold ({unit})", "quartiles", "max-slope step", "plateau (L2)", "censored"]]
+    table = [
+        [
+            "base",
+            "kind",
+            "n",
+            f"threshold ({unit})",
+            "quartiles",
+            "max-slope step",
+            "plateau (L2)",
+            "KL near",
+            "censored",
+        ]
+    ]
     for d in digest(rows):
         table.append(
             [
@@ -81,8 +104,70 @@ def digest_lines(rows: Sequence[Summary], unit: str) -> list[str]:
                 f"{number(d.threshold_low)} - {number(d.threshold_high)}",
                 number(d.max_slope_step),
                 number(d.plateau_length),
+                number(d.kl_near, 2),
                 f"{d.censored:.0%}",
             ]
         )
+    return _aligned(table)
+
+
+@dataclass(frozen=True)
+class WinRate:
+    """How often one kind of direction reaches the level before another from the same base."""
+
+    first: str
+    second: str
+    n_bases: int
+    rate: float
+    low: float
+    """2.5 % of 1000 bootstrap resamples of the bases."""
+    high: float
+
+    def __str__(self) -> str:
+        return f"win rate {self.first} before {self.second}: {self.rate:.2f} ({self.low:.2f} to {self.high:.2f}, 95 %)"
+
+
+def win_rates(rows: Sequence[Summary]) -> list[WinRate]:
+    """Every pair of kinds within a family, in order of appearance; nothing with fewer than two bases."""
+    n_bases = len({row.base for row in rows})
+    kinds = list(dict.fromkeys(row.kind for row in rows))
+    if n_bases < 2:
+        return []
+    found = []
+    for first, second in combinations(kinds, 2):
+        if DIRECTIONS[first].family == DIRECTIONS[second].family:
+            rate = Aggregate("win_rate", (first, second))
+            found.append(WinRate(first, second, n_bases, value_of(rate, rows), *bootstrap_interval(rate, rows)))
+    return found
+
+
+ROWS_SHOWN: Final = 8
+CELL: Final = 48
+
+
+def table_lines(name: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A table as aligned text: its first rows, and the mean of every numeric column with its bootstrap interval."""
+    header = list(rows[0])
+    table = [header, *([_cell(row[column]) for column in header] for row in rows[:ROWS_SHOWN])]
+    lines = [f"{name}, {len(rows)} rows" + (f", the first {ROWS_SHOWN}:" if len(rows) > ROWS_SHOWN else ":")]
+    lines += _aligned(table)
+    for column in header:
+        if all(isinstance(row[column], float | bool) for row in rows):
+            mean = Aggregate("mean", (column, f"table:{name}"))
+            low, high = bootstrap_interval(mean, (), {name: rows})
+            lines.append(
+                f"mean {column}: {number(value_of(mean, (), {name: rows}))} ({number(low)} to {number(high)}, 95 %)"
+            )
+    return lines
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return number(value)
+    text = " ".join(str(value).split())
+    return text if len(text) <= CELL else text[: CELL - 1] + "…"
+
+
+def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
     return ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in table]

@@ -6,6 +6,7 @@ Knows files of one run; computes nothing.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -56,6 +57,14 @@ class Run:
     def rows(self) -> tuple[RowResult, ...]:
         """Rows of tables that are not rays."""
         return tuple(e for _, e in self.events if isinstance(e, RowResult))
+
+    @property
+    def tables(self) -> dict[str, list[Mapping[str, Any]]]:
+        """The same by table, in order."""
+        found: dict[str, list[Mapping[str, Any]]] = {}
+        for row in self.rows:
+            found.setdefault(row.table, []).append(row.values)
+        return found
 
     @property
     def status(self) -> str:

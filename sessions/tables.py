@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -48,6 +48,9 @@ SUMMARY: Final = pa.schema(
         ("plateau_censored", pa.bool_()),
         ("fisher", pa.float64()),
         ("final_kl", pa.float64()),
+        ("kl_near", pa.float64()),
+        ("quadratic_near", pa.float64()),
+        ("quadratic_ratio", pa.float64()),
     ]
 )
 BASES: Final = pa.schema(
@@ -154,13 +157,10 @@ def write_tables(run: Run) -> dict[str, list[str]]:
     temporary = run.folder / "arrays.safetensors.tmp"
     save_file(arrays(run), temporary)
     os.replace(temporary, run.folder / "arrays.safetensors")
-    by_name: dict[str, list[dict[str, Any]]] = {}
-    for row in run.rows:
-        by_name.setdefault(row.table, []).append(dict(row.values))
-    for name, rows in by_name.items():
+    for name, rows in run.tables.items():
         (run.folder / "tables").mkdir(exist_ok=True)
-        _write(pa.Table.from_pylist(rows), run.folder / "tables" / f"{name}.parquet")
-    return {name: list(rows[0]) for name, rows in by_name.items()}
+        _write(pa.Table.from_pylist([dict(row) for row in rows]), run.folder / "tables" / f"{name}.parquet")
+    return {name: list(rows[0]) for name, rows in run.tables.items()}
 
 
 def _write(table: pa.Table, path: Path) -> None:

@@ -41,6 +41,10 @@ ACTIONS: Final = (
     Action("layer.down", "left_square_bracket", "shift_layer(-1)", "layer -", "Perturb one layer earlier", False),
     Action("layer.up", "right_square_bracket", "shift_layer(1)", "layer +", "Perturb one layer later", False),
     Action("seed", "g", "next_seed", "new draw", "Draw other random directions: the next seed", False),
+    Action(
+        "untrained", "u", "toggle_weights", "untrained", "The same with untrained weights, or trained ones again", False
+    ),
+    Action("write-on", "x", "write_on", "write on", "What the model goes on to write with this direction added"),
     Action("view", "v", "toggle_lower", "tables", "Switch the lower panel between kinds and next tokens", False),
     Action("sessions", "o", "sessions", "open", "Open another session", False),
     Action("export", "e", "export", "export", "Write this run as a table or picture into the current directory", False),

@@ -17,14 +17,24 @@ from typing import Final, Literal
 from textual.message import Message
 
 from engine.client import Worker
+from engine.drawing import Vector
 from engine.errors import DirscopeError, RunFolderError
-from engine.protocol import CancelRequest, Failed, FeatureList, FeaturesRequest, Reply, RunRequest
+from engine.protocol import (
+    CancelRequest,
+    Continuations,
+    ContinueRequest,
+    Failed,
+    FeatureList,
+    FeaturesRequest,
+    Reply,
+    RunRequest,
+)
 from engine.recipe import Recipe
 from engine.results import CurveResult, Event, RunEnded
 from engine.worker import WorkerOptions
 from sessions.catalogue import Session
 from sessions.store import RunWriter
-from tui.messages import EngineDied, FeaturesFound, RunEvents, RunFailed, RunKept
+from tui.messages import EngineDied, FeaturesFound, RunEvents, RunFailed, RunKept, WritingsFound
 
 POST_SECONDS: Final = 0.05
 """Events are handed over at most twenty times a second."""
@@ -60,7 +70,9 @@ class Bridge:
     def __init__(self, post: Callable[[Message], object], options: WorkerOptions) -> None:
         self._post = post
         self._options = options
-        self._orders: queue.SimpleQueue[_Start | FeaturesRequest | CancelRequest | None] = queue.SimpleQueue()
+        self._orders: queue.SimpleQueue[_Start | FeaturesRequest | ContinueRequest | CancelRequest | None] = (
+            queue.SimpleQueue()
+        )
         self._thread = threading.Thread(target=self._loop, name="dirscope-bridge", daemon=True)
         self._worker = Worker(options)
         self._open: _Open | None = None
@@ -70,6 +82,7 @@ class Bridge:
         self._deaths: list[float] = []
         self._started = False
         self._next_id = 0
+        self._writing_id = 0
 
     def start(self) -> None:
         """Start the thread, which starts the worker."""
@@ -88,6 +101,13 @@ class Bridge:
         """Ask for the SAE features at the recipe's site."""
         self._next_id += 1
         self._orders.put(FeaturesRequest(self._next_id, recipe))
+        return self._next_id
+
+    def write_on(self, recipe: Recipe, direction: Vector, coordinate: float) -> int:
+        """Ask what the model goes on to write, a distance or angle along a direction and without it."""
+        self._next_id += 1
+        self._writing_id = self._next_id
+        self._orders.put(ContinueRequest(self._next_id, recipe, direction, coordinate))
         return self._next_id
 
     def cancel(self, run_id: int) -> None:
@@ -153,6 +173,14 @@ class Bridge:
         if isinstance(body, FeatureList):
             self._post(FeaturesFound(reply.id, body))
             return
+        if reply.id == self._writing_id:
+            if isinstance(body, Failed):
+                body = Continuations((), 0.0, 0.0, body.message)
+            elif isinstance(body, RunEnded):
+                body = Continuations((), 0.0, 0.0, "A newer run came first: ask again.")
+            if isinstance(body, Continuations):
+                self._post(WritingsFound(reply.id, body))
+            return
         if self._open is None or reply.id != self._open.id:
             if isinstance(body, Failed):
                 self._post(FeaturesFound(reply.id, FeatureList("", (), body.message)))
@@ -173,6 +201,8 @@ class Bridge:
                 self._flush(reply.id)
                 if keep:
                     self._post(RunKept(reply.id, folder))
+            case Continuations():
+                pass  # asked for by nobody any more
             case _:
                 self._open.writer.write(body)
                 self._open.curves += isinstance(body, CurveResult)

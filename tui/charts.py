@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tui.kinds import look
+from engine.results import CurveResult
+from tui.kinds import dimmed, look
 from tui.picture import Picture
 from tui.plotting import BRIGHT, DIM, GREY, Chart, Line, Mark
 
@@ -34,8 +35,8 @@ class View:
     ascii: bool = False
 
 
-def chart(picture: Picture, view: View) -> Chart:
-    """The chart of a picture."""
+def chart(picture: Picture, view: View, beside: Picture | None = None) -> Chart:
+    """The chart of a picture, the medians of another one behind it."""
     curves = picture.curves
     stop = picture.info.get("path", {}).get("stop")
     x_stop = float(stop or max((float(c.coordinate[-1]) for c in curves), default=1.0))
@@ -45,6 +46,8 @@ def chart(picture: Picture, view: View) -> Chart:
     marks: list[Mark] = []
     if view.metric == "kl":
         lines.extend(_quadratics(picture, x_stop))
+    if beside is not None and beside.unit == picture.unit:
+        lines.extend(_medians(beside, view.metric, typical))
     for curve in curves:
         style = look(curve.summary.kind)
         lines.append(Line(curve.coordinate, picture.series(curve, view.metric), style.rgb, style.letter))
@@ -80,6 +83,30 @@ def chart(picture: Picture, view: View) -> Chart:
         x_label="L2 distance" if picture.unit == "L2" else "angle, degrees",
         ascii=view.ascii,
     )
+
+
+def _medians(beside: Picture, metric: str, typical: float | None) -> list[Line]:
+    """The median curve of each kind of another run, at equal shares of the typical distance.
+
+    An untrained model's activations are far shorter, so that equal distances would compare nothing.
+    """
+    scale = 1.0
+    if beside.unit == "L2" and typical and beside.typical_distance:
+        scale = typical / beside.typical_distance
+    by_kind: dict[str, list[CurveResult]] = {}
+    for curve in beside.curves:
+        by_kind.setdefault(curve.summary.kind, []).append(curve)
+    letter = str(beside.info["model"]["weights"])[0] if beside.info else ""
+    return [
+        Line(
+            curves[0].coordinate * scale,
+            np.median([beside.series(c, metric) for c in curves], axis=0),
+            dimmed(look(kind).rgb),
+            letter,
+        )
+        for kind, curves in by_kind.items()
+        if all(np.array_equal(c.coordinate, curves[0].coordinate) for c in curves)
+    ]
 
 
 def _quadratics(picture: Picture, x_stop: float) -> list[Line]:

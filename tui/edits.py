@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from engine.directions import DIRECTIONS, SingleSpec
 from engine.errors import RecipeError
 from engine.hooks import hook_names, parse_hook
 from engine.recipe import Recipe, parse_recipe
@@ -56,6 +57,8 @@ def toggled_kind(recipe: Recipe, kind: str) -> Recipe:
     specs = direction_data(recipe)
     if any(s["kind"] == kind for s in specs):
         return with_directions(recipe, [s for s in specs if s["kind"] != kind])
+    if issubclass(DIRECTIONS[kind].spec, SingleSpec):
+        return with_directions(recipe, [*specs, {"kind": kind}])
     return with_directions(recipe, [*specs, {"kind": kind, "count": 3 if kind == "sae-feature" else DEFAULT_COUNT}])
 
 
@@ -63,7 +66,8 @@ def with_count(recipe: Recipe, kind: str, change: int) -> Recipe:
     """More or fewer directions of a kind; kinds that their options determine are left alone."""
     specs = direction_data(recipe)
     for spec in specs:
-        if spec["kind"] == kind and not any(key in spec for key in ("index", "prompt", "plus")):
+        single = issubclass(DIRECTIONS[spec["kind"]].spec, SingleSpec)
+        if spec["kind"] == kind and not single and not any(key in spec for key in ("index", "prompt")):
             spec["count"] = max(1, spec["count"] + change)
             return with_directions(recipe, specs)
     return recipe

@@ -31,6 +31,7 @@ _LOOKS: Final = {
     "random-mixture": Look("m", (0, 130, 200)),
     "real-mixture": Look("M", (240, 190, 60)),
     "sae-feature": Look("f", (0, 178, 130)),
+    "sae-error": Look("e", (213, 94, 94)),
     "steering": Look("s", (204, 121, 167)),
 }
 _OTHER: Final = Look("x", (220, 220, 120))
@@ -41,3 +42,8 @@ ORDER: Final = tuple(_LOOKS)
 def look(kind: str) -> Look:
     """The look of a kind; new kinds share one until they are given their own."""
     return _LOOKS.get(kind, _OTHER)
+
+
+def dimmed(rgb: RGB) -> RGB:
+    """The colour of what stands behind."""
+    return rgb[0] * 6 // 10, rgb[1] * 6 // 10, rgb[2] * 6 // 10

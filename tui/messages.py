@@ -6,7 +6,7 @@ from pathlib import Path
 
 from textual.message import Message
 
-from engine.protocol import FeatureList
+from engine.protocol import Continuations, FeatureList
 from engine.results import Event
 
 
@@ -44,6 +44,15 @@ class FeaturesFound(Message):
         super().__init__()
         self.run_id = run_id
         self.features = features
+
+
+class WritingsFound(Message):
+    """What the model goes on to write."""
+
+    def __init__(self, run_id: int, found: Continuations) -> None:
+        super().__init__()
+        self.run_id = run_id
+        self.found = found
 
 
 class EngineDied(Message):
@@ -90,6 +99,14 @@ class CountChanged(Message):
 
 class FeatureToggled(Message):
     """An SAE feature was ticked or cleared."""
+
+    def __init__(self, feature: int) -> None:
+        super().__init__()
+        self.feature = feature
+
+
+class FeatureAsked(Message):
+    """The card of an SAE feature is wanted."""
 
     def __init__(self, feature: int) -> None:
         super().__init__()

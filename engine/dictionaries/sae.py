@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from torch import Tensor
 
+from engine.dictionaries.evidence import EVIDENCE_FILE, EvidenceFile
 from engine.drawing import Base
 from engine.embedded import SAES_DIR
 from engine.errors import HookError, SaeError
@@ -37,6 +39,8 @@ class Sae:
     """Whether to remove the mean over d_model from what the SAE gives back."""
     uncentred: bool
     """Whether it was trained on residuals with their mean over d_model, of a model whose basis has none."""
+    evidence: EvidenceFile | None = None
+    """What its features seem to stand for, where that lies beside it."""
 
     @property
     def n_features(self) -> int:
@@ -77,6 +81,15 @@ class Sae:
         x = vectors.astype(np.float64)
         error = ((x - self._output(self.module.decode(f))) ** 2).sum()
         return float(error / ((x - x.mean(0)) ** 2).sum()), float((f > 0).sum(-1).cpu().double().mean())
+
+    @torch.no_grad()
+    def reconstruction(self, vectors: NDArray[np.float32], means: NDArray[np.float32]) -> NDArray[np.float64]:
+        """What the SAE makes of vectors [n, d_hook] whose removed means are [n]: SAE(x), in the basis [n, d_hook]."""
+        x = self._input(vectors, means)
+        return self._output(self.module.decode(self.module.encode(x)))
+
+    def error(self, base: Base) -> NDArray[np.float64]:
+        return np.asarray(self.reconstruction(*_one(base))[0] - base.vector)
 
     def _input(self, vectors: NDArray[np.float32], means: NDArray[np.float32]) -> Tensor:
         x = vectors + means[:, None] if self.uncentred else vectors
@@ -139,7 +152,21 @@ def load_sae(section: SaeSection, model: Model, hook: HookPoint, report: Report)
         module=module,
         centre=model.centred,
         uncentred=model.centred and not kwargs.get("center_writing_weights", False),
+        evidence=_evidence(folder, model),
     )
+
+
+def _evidence(folder: Path | None, model: Model) -> EvidenceFile | None:
+    if folder is None or not (folder / EVIDENCE_FILE).is_file():
+        return None
+
+    def text(ids: list[int]) -> str:
+        return str(model.tokenizer.decode(ids, skip_special_tokens=True))
+
+    try:
+        return EvidenceFile(folder, text)
+    except (OSError, SafetensorError) as error:
+        raise SaeError(f"Cannot read the feature evidence in {folder} ({error}): restore or remove it.") from None
 
 
 def _folder(section: SaeSection, model: Model, hook: HookPoint, sae_id: str) -> Path | None:

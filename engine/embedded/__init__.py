@@ -12,8 +12,10 @@ HERE: Final = Path(__file__).parent
 MODEL_DIR: Final = HERE / "model"
 """Hugging Face format: config, bf16 weights, byte-level BPE tokenizer."""
 SAES_DIR: Final = HERE / "saes"
-"""One sae-lens folder per hook point, named after it."""
+"""One sae-lens folder per SAE: the hook's name alone for its default SAE, `HOOK.width-N` for others."""
 SAMPLES_FILE: Final = HERE / "samples.safetensors"
-"""`tokens` int16 [n_samples, context]: sequences drawn from the bundled model, BOS first."""
+"""Drawn from the bundled model, BOS first, int16 [n, 64]: `population` and, of a disjoint seed, `evaluation`."""
+BUNDLED_SAMPLES: Final = {"bundled": "population", "bundled-evaluation": "evaluation"}
+"""What `population.prompts` calls the parts of `SAMPLES_FILE`."""
 TRAINING_LOG: Final = HERE / "training.jsonl"
 """What the training run printed: one JSON object a line."""

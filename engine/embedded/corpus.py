@@ -28,12 +28,14 @@ class Source:
 
     name: str
     weight: float
-    """Share of training rows cut from this file."""
+    """Share of training rows cut from this file at the first step."""
+    last_weight: float
+    """The share at the last step; in between it changes linearly."""
     train: tuple[str, ...]
     held_out: tuple[str, ...]
 
 
-def read_source(path: Path, weight: float) -> Source:
+def read_source(path: Path, weight: float, last_weight: float) -> Source:
     """Read one `.txt` or `.txt.xz` file of documents separated by `<|endoftext|>` lines."""
     raw = lzma.decompress(path.read_bytes()) if path.suffix == ".xz" else path.read_bytes()
     documents = [d.strip() for d in raw.decode("utf-8").split(END_OF_TEXT)]
@@ -41,7 +43,7 @@ def read_source(path: Path, weight: float) -> Source:
     held_out: list[str] = []
     for document in filter(None, documents):
         (held_out if _is_held_out(document) else train).append(document)
-    return Source(path.name.split(".")[0], weight, tuple(train), tuple(held_out))
+    return Source(path.name.split(".")[0], weight, last_weight, tuple(train), tuple(held_out))
 
 
 def _is_held_out(document: str) -> bool:
@@ -62,21 +64,19 @@ def encode(documents: Sequence[str], tokenizer: Tokenizer, separator: int) -> To
 class Rows:
     """Draws training rows from token streams; every row starts with BOS, like every prompt the tool feeds.
 
-    The rows of step k depend on (seed, k) alone, so a resumed run sees what an unbroken one would have seen.
+    The rows of step k depend on (seed, k, shares) alone, so a resumed run sees what an unbroken one would have seen.
     """
 
     streams: tuple[Tokens, ...]
-    weights: tuple[float, ...]
+    seed: int
     bos: int
     context: int
-    seed: int
 
-    def at(self, step: int, batch: int) -> NDArray[np.int64]:
-        """Rows of one step: int64 [batch, context]."""
+    def at(self, step: int, batch: int, shares: Sequence[float]) -> NDArray[np.int64]:
+        """Rows of one step: int64 [batch, context], cut from the streams in these shares."""
         rng = np.random.Generator(np.random.Philox(key=self.seed, counter=[0, 0, 0, step]))
-        shares = np.array(self.weights) / sum(self.weights)
         rows = np.full((batch, self.context), self.bos, dtype=np.int64)
-        for row, source in enumerate(rng.choice(len(self.streams), size=batch, p=shares)):
+        for row, source in enumerate(rng.choice(len(self.streams), size=batch, p=np.array(shares) / sum(shares))):
             stream = self.streams[source]
             start = rng.integers(0, len(stream) - self.context)
             rows[row, 1:] = stream[start : start + self.context - 1]

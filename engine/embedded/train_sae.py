@@ -1,4 +1,4 @@
-"""Train the bundled SAE: sae-lens' TopK SAE on centred residuals of the bundled model.
+"""Train the bundled SAEs: sae-lens' TopK SAE on centred residuals of the bundled model.
 
 Residuals have their mean over d_model removed, which is transformer-lens' processed basis for a LayerNorm model
 (`center_writing_weights`). Knows sae-lens' trainer; the tool itself never imports this module.
@@ -7,22 +7,35 @@ Residuals have their mean over d_model removed, which is transformer-lens' proce
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from sae_lens import TopKTrainingSAE, TopKTrainingSAEConfig
+from sae_lens.config import LoggingConfig, SAETrainerConfig
+from sae_lens.saes.sae import SAEMetadata
+from sae_lens.training.sae_trainer import SAETrainer
 from torch import Tensor
 from transformers import GPT2LMHeadModel
 
-from engine.embedded.corpus import Rows
+from engine.dictionaries.sae import Sae, load_sae
+from engine.dictionaries.splice import mean_activation, splice
+from engine.embedded.settings import SaePlan
+from engine.hooks import parse_hook
+from engine.models import Model, load_model
+from engine.recipe import ModelSection, SaeSection
 
-WIDTH: Final = 1536
-K: Final = 32
+if TYPE_CHECKING:
+    from engine.embedded.features import Evidence
+
 BATCH: Final = 2048
-TOKENS: Final = 4_000_000
 LEARNING_RATE: Final = 1e-3
+POOL_BATCHES: Final = 16
+"""Activations of this many batches are shuffled together, so that a batch is not of a few texts only."""
 
 
 class _Stop(Exception):
@@ -30,7 +43,7 @@ class _Stop(Exception):
 
 
 @torch.no_grad()
-def _residuals(model: GPT2LMHeadModel, rows: np.ndarray, layer: int) -> Tensor:
+def residuals(model: GPT2LMHeadModel, rows: NDArray[np.int64], layer: int) -> Tensor:
     """Centred residuals before a block, BOS left out: [n_tokens, d_model]."""
     found: list[Tensor] = []
 
@@ -41,7 +54,7 @@ def _residuals(model: GPT2LMHeadModel, rows: np.ndarray, layer: int) -> Tensor:
     handle = model.transformer.h[layer].register_forward_pre_hook(take)
     try:
         with contextlib.suppress(_Stop):
-            model.transformer(input_ids=torch.from_numpy(rows), use_cache=False)
+            model.transformer(input_ids=torch.from_numpy(rows).to(model.device), use_cache=False)
     finally:
         handle.remove()
     flat = found[0].reshape(-1, found[0].shape[-1])
@@ -50,54 +63,52 @@ def _residuals(model: GPT2LMHeadModel, rows: np.ndarray, layer: int) -> Tensor:
 
 def train_sae(
     model: GPT2LMHeadModel,
-    rows: Rows,
-    held_out: np.ndarray,
-    layer: int,
+    rows_at: Callable[[int], NDArray[np.int64]],
+    seed: int,
+    plan: SaePlan,
     out: Path,
-    log: Callable[..., None],
+    say: Callable[[str], None],
 ) -> None:
-    """Train and save one SAE; logs its L0, unexplained variance, dead share and the loss it costs when spliced in."""
-    from engine.quiet import quiet_libraries
-
-    quiet_libraries()
-    from sae_lens import SAE, TopKTrainingSAE, TopKTrainingSAEConfig
-    from sae_lens.config import LoggingConfig, SAETrainerConfig
-    from sae_lens.saes.sae import SAEMetadata
-    from sae_lens.training.sae_trainer import SAETrainer
-
-    torch.manual_seed(rows.seed)
-    hook = f"blocks.{layer}.hook_resid_pre"
+    """Train one SAE and save it as a sae-lens directory with whole metadata."""
+    torch.manual_seed(seed)
     d_model = int(model.config.n_embd)
     metadata = SAEMetadata(
         model_name="embedded",
-        hook_name=hook,
-        context_size=rows.context,
+        hook_name=plan.hook,
+        context_size=int(model.config.n_positions),
         prepend_bos=True,
         model_from_pretrained_kwargs={"center_writing_weights": True},
     )
     config = TopKTrainingSAEConfig(
-        d_in=d_model, d_sae=WIDTH, k=K, dtype="float32", device="cpu", metadata=metadata, apply_b_dec_to_input=True
+        d_in=d_model,
+        d_sae=plan.width,
+        k=plan.k,
+        dtype="float32",
+        device="cpu",
+        metadata=metadata,
+        apply_b_dec_to_input=True,
     )
     sae = TopKTrainingSAE(config)
 
     def batches() -> Iterator[Tensor]:
-        # A shuffled pool, so that a batch does not hold neighbours of one text only.
         pool, step = torch.zeros(0, d_model), 0
         while True:
-            while len(pool) < 8 * BATCH:
-                pool = torch.cat([pool, _residuals(model, rows.at(step, 64), layer)])
+            while len(pool) < POOL_BATCHES * BATCH:
+                pool = torch.cat([pool, residuals(model, rows_at(step), plan.layer)])
                 step += 1
             pool = pool[torch.randperm(len(pool))]
-            yield pool[:BATCH]
-            pool = pool[BATCH:]
+            # Half of the pool goes before it is filled and shuffled again.
+            for _ in range(POOL_BATCHES // 2):
+                yield pool[:BATCH]
+                pool = pool[BATCH:]
 
     with torch.no_grad():
-        sae.b_dec.copy_(torch.cat([next(batches()) for _ in range(2)]).mean(0))
-    trainer_config = SAETrainerConfig(
+        sae.b_dec.copy_(next(batches()).mean(0))
+    trainer = SAETrainerConfig(
         n_checkpoints=0,
         checkpoint_path=None,
         save_final_checkpoint=False,
-        total_training_samples=TOKENS,
+        total_training_samples=plan.tokens,
         device="cpu",
         autocast=False,
         lr=LEARNING_RATE,
@@ -109,42 +120,65 @@ def train_sae(
         lr_decay_steps=0,
         n_restart_cycles=1,
         train_batch_size_samples=BATCH,
-        dead_feature_window=500,
+        dead_feature_window=200,
         feature_sampling_window=1000,
         logger=LoggingConfig(log_to_wandb=False),
     )
-    trained = SAETrainer(cfg=trainer_config, sae=sae, data_provider=batches()).fit()
+    say(f"training the SAE {plan.sae_id}: {plan.width} features, {plan.tokens:,} activations")
+    trained = SAETrainer(cfg=trainer, sae=sae, data_provider=batches()).fit()
     out.mkdir(parents=True, exist_ok=True)
     trained.save_inference_model(str(out))
-    log("sae", **evaluate(SAE.load_from_disk(str(out)), model, held_out, layer))
 
 
-@torch.no_grad()
-def evaluate(sae: Any, model: GPT2LMHeadModel, held_out: np.ndarray, layer: int) -> dict[str, Any]:
-    """Quality on held-out rows: delta CE is the change of next-token loss when SAE(x) replaces x (nats)."""
-    x = _residuals(model, held_out, layer)
-    f = sae.encode(x)
-    unexplained = ((x - sae.decode(f)) ** 2).sum() / ((x - x.mean(0)) ** 2).sum()
+def load(model_dir: Path, folder: Path, plan: SaePlan) -> tuple[Sae, Model]:
+    """The finished SAE and its model, loaded as the tool loads them."""
+    model = load_model(ModelSection(name=str(model_dir), device="cpu"))
+    section = SaeSection(release=str(folder.parent), sae_id=plan.sae_id)
+    return load_sae(section, model, parse_hook(plan.hook, model.n_layers), lambda text: None), model
 
-    def splice(module: Any, args: tuple[Any, ...]) -> Any:
-        stream = args[0]
-        mean = stream.mean(-1, keepdim=True)
-        spliced = sae(stream - mean) + mean
-        # BOS was not trained on.
-        return (torch.cat([stream[:, :1], spliced[:, 1:]], dim=1), *args[1:])
 
-    ids = torch.from_numpy(held_out)
-    clean = model(input_ids=ids, labels=ids).loss.item()
-    handle = model.transformer.h[layer].register_forward_pre_hook(splice)
-    try:
-        spliced = model(input_ids=ids, labels=ids).loss.item()
-    finally:
-        handle.remove()
-    return {
-        "hook": f"blocks.{layer}.hook_resid_pre",
-        "width": int(sae.cfg.d_sae),
-        "l0": round(float((f > 0).sum(-1).double().mean()), 2),
-        "unexplained_variance": round(float(unexplained), 4),
-        "dead_share": round(float(((f > 0).sum(0) == 0).double().mean()), 4),
-        "delta_ce": round(spliced - clean, 4),
+def card(
+    sae: Sae, model: Model, plan: SaePlan, held_out: NDArray[np.int64], evidence: Evidence, out: Path
+) -> dict[str, Any]:
+    """What the SAE is worth on held-out stories, written to `card.json`: losses in nats a token.
+
+    Args:
+        held_out: rows [n, context] of text that neither the model nor the SAE was trained on.
+        evidence: whose firing rates, on text of the model's own, say which features are alive.
+    """
+    hook = parse_hook(plan.hook, model.n_layers)
+    mean = mean_activation(model, hook, held_out, 1)
+    texts = [
+        t for part in np.array_split(held_out, len(held_out) // 8) for t in splice(model, sae, hook, part, 1, mean)
+    ]
+
+    def average(name: str) -> float:
+        return float(np.mean([getattr(text, name) for text in texts]))
+
+    rates = evidence.rate
+    alive = rates > 0
+    values: dict[str, Any] = {
+        "sae_id": plan.sae_id,
+        "hook": plan.hook,
+        "architecture": sae.architecture,
+        "width": plan.width,
+        "k": plan.k,
+        "training_activations": plan.tokens,
+        "held_out_tokens": sum(text.tokens for text in texts),
+        "l0": round(average("l0"), 2),
+        "unexplained_variance": round(average("squared_error") / average("squared_distance"), 4),
+        "ce_clean": round(average("ce_clean"), 4),
+        "ce_spliced": round(average("ce_spliced"), 4),
+        "ce_zero": round(average("ce_zero"), 4),
+        "ce_mean": round(average("ce_mean"), 4),
+        "delta_ce": round(average("delta_ce"), 4),
+        "kl": round(average("kl"), 4),
+        "alive_share": round(float(alive.mean()), 4),
+        "alive_on_tokens": evidence.tokens,
+        "firing_rate_quantiles": {
+            f"{q:g}": float(f"{np.quantile(rates[alive], q):.3g}") for q in (0.05, 0.25, 0.5, 0.75, 0.95)
+        },
+        "dense_share": round(float((rates > 0.5).mean()), 4),
     }
+    (out / "card.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    return values

@@ -6,8 +6,8 @@ experiment imports no torch: the model and its forward pass reach it through the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
@@ -37,6 +37,9 @@ class Experiment:
     default_bases: tuple[dict[str, Any], ...]
     default_directions: tuple[dict[str, Any], ...]
     options: type[BaseModel] = NoOptions
+    tables: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """For one that yields rows in place of curves: its tables and their numeric columns, which an expectation may
+    aggregate. Empty for one that yields curves."""
     keeps_tokens: bool = False
     """Whether each curve carries its next-token table, so that replay can show it without a model."""
 

@@ -1,4 +1,4 @@
-"""Small modal screens: choosing from a list, typing two prompts, reading help."""
+"""Small modal screens: choosing from a list, typing two prompts, reading help, a feature or what the model writes."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.screen import ModalScreen
-from textual.widgets import Input, Label, Markdown, OptionList
+from textual.widgets import Input, Label, Markdown, OptionList, Static
 from textual.widgets.option_list import Option
+
+from engine.protocol import ActiveFeature, Continuations
 
 BACK: list[BindingType] = [Binding("escape", "dismiss(None)", "back")]
 
@@ -99,3 +101,89 @@ class Help(ModalScreen[None]):
 
     def on_mount(self) -> None:
         self.query_one(VerticalScroll).focus()
+
+
+class _Reading(ModalScreen[None]):
+    """Text to read, that may hold anything: brackets in it are no markup."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [*BACK, Binding("q", "dismiss(None)", show=False)]
+
+    def text(self) -> Text:
+        """What there is to read."""
+        raise NotImplementedError
+
+    def compose(self) -> ComposeResult:
+        with VerticalScroll(classes="dialog reading"):
+            yield Static(self.text(), id="reading")
+            yield Label("esc back", classes="dialog-hint")
+
+    def on_mount(self) -> None:
+        self.query_one(VerticalScroll).focus()
+
+
+class FeatureCard(_Reading):
+    """What one SAE feature seems to stand for."""
+
+    def __init__(self, feature: ActiveFeature) -> None:
+        super().__init__()
+        self._feature = feature
+
+    def text(self) -> Text:
+        feature, evidence = self._feature, self._feature.evidence
+        assert evidence is not None
+        text = Text(f"feature {feature.index}", style="bold")
+        text.append(f"   {feature.activation:.3g} here, {feature.share_of_l1:.0%} of L1; ", style="not bold")
+        text.append(f"fires on {evidence.rate:.2%} of the model's own text\n\n", style="not bold")
+        for word, tokens in (("raises ", evidence.raised), ("lowers ", evidence.lowered)):
+            text.append(word, style="dim")
+            text.append(" ".join(f"⟨{token}⟩" for token in tokens) + "\n", style="not bold")
+        text.append("\nwhere it fires most\n", style="dim")
+        for snippet in evidence.snippets:
+            text.append(f"{snippet.activation:>6.2f}  {_flat(snippet.before)}", style="not bold")
+            text.append(_flat(snippet.token), style="bold reverse")
+            text.append(f"{_flat(snippet.after)}\n", style="not bold")
+        if not evidence.snippets:
+            text.append("nowhere in the text looked at\n", style="not bold")
+        return text
+
+
+class Writings(_Reading):
+    """What the model goes on to write, with a direction added and without; filled when it comes."""
+
+    def __init__(self, prompt: str, what: str) -> None:
+        super().__init__()
+        self._prompt = prompt
+        self._what = what
+
+    def text(self) -> Text:
+        return self._head().append("writing ...", style="not bold dim")
+
+    def _head(self) -> Text:
+        text = Text("what the model goes on to write\n", style="bold")
+        text.append(f"{_flat(self._prompt)} ...\n\n", style="not bold dim")
+        return text
+
+    def fill(self, found: Continuations) -> None:
+        """Show what came."""
+        text = self._head()
+        if found.problem:
+            text.append(found.problem, style="not bold")
+        else:
+            text.append("with ", style="dim")
+            text.append(self._what, style="not bold")
+            text.append(
+                f", added at this token and every later one ({found.added_norm:.3g}, {found.share_of_norm:.0%} of the "
+                "norm); each pair drew the same random numbers\n",
+                style="not bold dim",
+            )
+        for plain, steered in found.pairs:
+            text.append("\nas is     ", style="dim")
+            text.append(f"{_flat(plain)}\n", style="not bold")
+            text.append("with it   ", style="bold")
+            text.append(f"{_flat(steered)}\n", style="not bold")
+        self.query_one("#reading", Static).update(text)
+
+
+def _flat(text: str) -> str:
+    """On one line."""
+    return text.replace("\n", " ")

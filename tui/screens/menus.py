@@ -20,6 +20,7 @@ from sessions.reader import read_run
 from tui import edits
 from tui.player import Player
 from tui.screens.dialogs import Choose, TwoPrompts
+from tui.screens.showing import play_again, show_stored
 
 if TYPE_CHECKING:
     from tui.screens.probe import ProbeScreen
@@ -134,13 +135,13 @@ def open_session(screen: ProbeScreen, folder: Path) -> None:
         screen.bridge.cancel(screen.run_id)
     screen.run_id = 0
     screen.session = Session.growing_from(folder, places().sessions)
-    screen.show_stored(runs[-1])
+    show_stored(screen, runs[-1])
 
 
 def replay_run(screen: ProbeScreen) -> None:
     """Play the run on the screen again; it is on disk, so no model is needed."""
     if screen.player is not None:
-        screen.restart_player()
+        play_again(screen)
         return
     folder = screen.whole_run("replayed")
     if folder is None:

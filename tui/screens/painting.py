@@ -38,11 +38,14 @@ def paint(screen: ProbeScreen) -> None:
     screen.set_class(old, "-old")
     plot = screen.query_one(CurvePlot)
     title = plot_title(screen.recipe.path.mode, screen.view, screen.size.width)
+    if screen.beside is not None and screen.beside.info:
+        other = screen.beside.info["model"]["weights"]
+        title = f"{title} ── {other[0]}: {other}"
     plot.border_title = f"previous run ── {title}" if old else title
     # Labels hold prompts: brackets in them are no markup.
     plot.border_subtitle = Content(readout(drawn, screen.view))
     if drawn.curves:
-        plot.show(chart(drawn, screen.view))
+        plot.show(chart(drawn, screen.view, screen.beside))
         screen.query_one(KindTable).show(drawn)
         screen.query_one(NextTokens).show(drawn, screen.view)
         screen.query_one("#next").border_title = Content(token_title(drawn, screen.view))

@@ -25,7 +25,6 @@ from engine.protocol import FeatureList
 from engine.recipe import Recipe
 from engine.results import CurveResult, Event, RunStarted
 from sessions.catalogue import Session
-from sessions.reader import read_run
 from tui import edits
 from tui.actions import ACTIONS
 from tui.bridge import Bridge
@@ -35,6 +34,7 @@ from tui.messages import (
     CountChanged,
     CursorMoved,
     EngineDied,
+    FeatureAsked,
     FeaturesFound,
     FeatureToggled,
     KindToggled,
@@ -43,10 +43,11 @@ from tui.messages import (
     RunEvents,
     RunFailed,
     RunKept,
+    WritingsFound,
 )
 from tui.picture import METRICS, Picture
 from tui.player import Player
-from tui.screens import menus
+from tui.screens import asking, menus, showing
 from tui.screens.dialogs import Help
 from tui.screens.painting import paint
 from tui.widgets.curve_plot import CurvePlot
@@ -93,19 +94,22 @@ class ProbeScreen(Screen[None]):
         """Of the current run."""
         self.drawn = Picture()
         """The last picture that had curves: shown until the next one has some, so that nothing flickers."""
+        self.beside: Picture | None = None
+        """The same recipe with the other weights, to be seen behind the curves."""
         self.view = View()
         self.features = FeatureList("", ())
         self.run_id = 0
         self.features_id = 0
+        self.writing_id = 0
         self.folder: Path | None = opened
         """Of the run on the screen, once it is whole on disk."""
         self.problem = ""
         self.site_is_current = True
         """Whether the picture's site is that of the recipe; false from a change until its run has started."""
-        self._cursor_moved = False
+        self.cursor_moved = False
         self._stale = True
         self._typing: Timer | None = None
-        self._playing: Timer | None = None
+        self.playing: Timer | None = None
 
     def compose(self) -> ComposeResult:
         yield Static(id="status")
@@ -131,9 +135,9 @@ class ProbeScreen(Screen[None]):
         self._redraw()
         if self.player is not None:
             self.query_one("#prompt", Input).disabled = True
-            self._play()
+            showing.play(self)
         elif self.opened is not None:
-            self.show_stored(self.opened)
+            showing.show_stored(self, self.opened)
         else:
             self.start_run()
 
@@ -166,8 +170,13 @@ class ProbeScreen(Screen[None]):
         if recipe == self.recipe:
             return
         self.recipe = recipe
+        self.beside = None
         self.query_one(DirectionList).show(recipe, self.features)
         self.start_run()
+
+    def mark_stale(self) -> None:
+        """Something changed that is drawn."""
+        self._stale = True
 
     def complain(self, text: str) -> None:
         """Show an error where it stays until the next run."""
@@ -182,7 +191,7 @@ class ProbeScreen(Screen[None]):
             self.site_is_current = True
             if self.player is None and self.bridge is not None:
                 self.features_id = self.bridge.list_features(self.recipe)
-        if isinstance(event, CurveResult) and len(self.picture.curves) == 1 and not self._cursor_moved:
+        if isinstance(event, CurveResult) and len(self.picture.curves) == 1 and not self.cursor_moved:
             self.view = replace(self.view, curve=0, step=self.picture.first_jump(event))
         if self.picture.curves:
             self.drawn = self.picture
@@ -218,45 +227,14 @@ class ProbeScreen(Screen[None]):
             self.features = message.features
             self.query_one(DirectionList).show(self.recipe, self.features)
 
-    # Replaying
+    @on(FeatureAsked)
+    def _on_feature_asked(self, message: FeatureAsked) -> None:
+        asking.show_feature(self, message.feature)
 
-    def _play(self) -> None:
-        """Feed recorded events at their pace."""
-        assert self.player is not None
-        self._playing = self.set_interval(1 / 20, self._play_due)
-
-    def _play_due(self) -> None:
-        player = self.player
-        if player is None:
-            return
-        for event in player.due():
-            if isinstance(event, RunStarted) and player.recipe != self.recipe:
-                self.recipe = player.recipe
-                self.query_one("#prompt", Input).value = self.recipe.site.prompt
-                self.query_one(DirectionList).show(self.recipe, self.features)
-            self.folder = player.folder
-            self.take(event)
-        if player.finished and self._playing is not None:
-            self._playing.stop()
-            self._playing = None
-            self._stale = True
-
-    def show_stored(self, folder: Path) -> None:
-        """Show a run from disk, whole and at once."""
-        try:
-            run = read_run(folder)
-        except DirscopeError as error:
-            self.complain(str(error))
-            return
-        self.recipe, self.folder = run.recipe, folder
-        self.picture = self.drawn = Picture()
-        self._cursor_moved = False
-        self.query_one("#prompt", Input).value = run.recipe.site.prompt
-        for _, event in run.events:
-            self.take(event)
-        if not self.picture.ended:
-            self.picture = replace(self.picture, ended=True, status="was cut off")
-        self.query_one(DirectionList).show(self.recipe, self.features)
+    @on(WritingsFound)
+    def _on_writings_found(self, message: WritingsFound) -> None:
+        if message.run_id == self.writing_id:
+            asking.show_writings(self, message.found)
 
     # Drawing
 
@@ -322,7 +300,7 @@ class ProbeScreen(Screen[None]):
     def _on_cursor(self, message: CursorMoved) -> None:
         curves = self.drawn.curves
         if curves:
-            self._cursor_moved = True
+            self.cursor_moved = True
             curve = (self.view.curve + message.curves) % len(curves)
             step = max(0, min(len(curves[curve].coordinate) - 1, self.view.step + message.steps))
             self.view = replace(self.view, curve=curve, step=step)
@@ -352,6 +330,15 @@ class ProbeScreen(Screen[None]):
     def action_toggle_path(self) -> None:
         mode = "straight" if self.recipe.path.mode == "sphere" else "sphere"
         self.change(lambda r: edits.edited(r, "path", mode=mode, stop="auto"))
+
+    def action_toggle_weights(self) -> None:
+        trained = self.recipe.model.weights == "trained"
+        before = self.drawn if self.picture.ended else None
+        self.change(lambda r: edits.edited(r, "model", weights="reinitialised" if trained else "trained"))
+        self.beside = before
+
+    def action_write_on(self) -> None:
+        asking.write_on(self)
 
     def action_next_seed(self) -> None:
         self.change(lambda r: r.model_copy(update={"seed": r.seed + 1}))
@@ -391,14 +378,6 @@ class ProbeScreen(Screen[None]):
 
     def action_replay_again(self) -> None:
         menus.replay_run(self)
-
-    def restart_player(self) -> None:
-        """Play from the beginning again."""
-        if self.player is not None:
-            self.player.restart()
-            self.picture = self.drawn = Picture()
-            if self._playing is None:
-                self._play()
 
     def action_export(self) -> None:
         menus.export_run(self)

@@ -19,7 +19,7 @@ from engine.protocol import FeatureList
 from engine.recipe import Recipe
 from tui.edits import count_of, direction_data, ticked_features
 from tui.kinds import ORDER, look
-from tui.messages import CountChanged, FeatureToggled, KindToggled, OptionsWanted
+from tui.messages import CountChanged, FeatureAsked, FeatureToggled, KindToggled, OptionsWanted
 
 
 @dataclass(frozen=True)
@@ -54,13 +54,16 @@ minus the base) or *along* (a vector in its own right).
 
 - **space / enter** tick or clear; on `steering` this asks for the two prompts
 - **+ / -** more or fewer of the kind
-- **up / down** (or k / j) move; SAE features active at this token are listed below `sae-feature`
+- **up / down** (or k / j) move; SAE features active at this token are listed below `sae-feature`, each with the output
+  token it raises most
+- **i** the card of a feature: firing rate, output tokens, where it fires
 """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up,k", "move(-1)", "up", show=False, id="directions.up"),
         Binding("down,j", "move(1)", "down", show=False, id="directions.down"),
         Binding("space,enter", "tick", "tick", id="directions.toggle", tooltip="Tick or clear this direction"),
         Binding("plus,equals_sign", "count(1)", "more", id="directions.more", tooltip="One more of this kind"),
+        Binding("i", "inspect", "card", show=False, id="directions.card", tooltip="What this feature stands for"),
         Binding("minus", "count(-1)", "fewer", show=False, id="directions.fewer", tooltip="One fewer of this kind"),
     ]
     DEFAULT_CSS = """
@@ -128,7 +131,9 @@ minus the base) or *along* (a vector in its own right).
             if f.index in shown or f.index in named:
                 on = f.index in named
                 text = Text("  ▣" if on else "  ▢", style=look("sae-feature").style, no_wrap=True)
-                text.append(f" #{f.index:<5}{f.activation:>6.2f} {f.share_of_l1:>4.0%}", style="" if on else "dim")
+                raised = f" {f.evidence.raised[0].strip()}" if f.evidence is not None else ""
+                numbers = f" #{f.index:<5}{f.activation:>6.2f} {f.share_of_l1:>4.0%}"
+                text.append(f"{numbers}{raised}", style="" if on else "dim")
                 rows.append(Row("sae-feature", f.index, text))
         off = named - {f.index for f in self._features.rows}
         rows.extend(
@@ -179,6 +184,11 @@ minus the base) or *along* (a vector in its own right).
                 self.post_message(FeatureToggled(row.feature))
             elif row.kind:
                 self.post_message(KindToggled(row.kind))
+
+    def action_inspect(self) -> None:
+        feature = self._rows[self.cursor].feature if self._rows else None
+        if feature is not None:
+            self.post_message(FeatureAsked(feature))
 
     def action_count(self, change: int) -> None:
         if self._rows and self._rows[self.cursor].kind:

@@ -1,0 +1,77 @@
+"""What is known of a feature without running anything: the evidence that lies beside a bundled SAE.
+
+Knows the file; `engine.embedded.features` makes it. No torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from safetensors.numpy import load_file
+
+EVIDENCE_FILE: Final = "features.safetensors"
+SNIPPET_BEFORE: Final = 12
+SNIPPET_AFTER: Final = 5
+
+
+@dataclass(frozen=True)
+class Snippet:
+    """A place where a feature fires strongly, in text drawn from the model."""
+
+    before: str
+    token: str
+    """Where it fires."""
+    after: str
+    activation: float
+
+
+@dataclass(frozen=True)
+class FeatureEvidence:
+    """What one feature seems to stand for."""
+
+    rate: float
+    """Share of tokens of the model's own text on which it is active."""
+    raised: tuple[str, ...]
+    """Output tokens it raises most by the direct path, strongest first."""
+    lowered: tuple[str, ...]
+    """Output tokens it lowers most."""
+    snippets: tuple[Snippet, ...]
+    """Strongest first; none for a feature that never fired."""
+
+
+class EvidenceFile:
+    """The evidence of one SAE.
+
+    Args:
+        folder: the SAE's.
+        text: token ids to text.
+    """
+
+    def __init__(self, folder: Path, text: Callable[[list[int]], str]) -> None:
+        self._arrays = load_file(folder / EVIDENCE_FILE)
+        self._text = text
+
+    def of(self, feature: int) -> FeatureEvidence:
+        """The evidence of a feature by its index."""
+        arrays = self._arrays
+        return FeatureEvidence(
+            rate=float(arrays["rate"][feature]),
+            raised=tuple(self._text([int(t)]) for t in arrays["raised"][feature]),
+            lowered=tuple(self._text([int(t)]) for t in arrays["lowered"][feature]),
+            snippets=tuple(
+                self._snippet(tokens, float(peak))
+                for tokens, peak in zip(arrays["snippets"][feature], arrays["peaks"][feature], strict=True)
+                if peak > 0
+            ),
+        )
+
+    def _snippet(self, tokens: np.ndarray, activation: float) -> Snippet:
+        def text(part: np.ndarray) -> str:
+            return self._text([int(t) for t in part if t >= 0])
+
+        at = SNIPPET_BEFORE
+        return Snippet(text(tokens[:at]), text(tokens[at : at + 1]), text(tokens[at + 1 :]), activation)

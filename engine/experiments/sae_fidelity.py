@@ -1,0 +1,81 @@
+"""`sae-fidelity`: what the model loses when an SAE's reconstruction stands in for its activations everywhere.
+
+One row per text in the table `splice`. Texts come from `population.prompts`; the SAE is that of the write hook. Delta
+CE and the ablated losses are given instead of "loss recovered", which misleads in residual streams (GDM progress
+update, 2024).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from engine.experiments import EXPERIMENTS, Experiment, NoOptions
+
+if TYPE_CHECKING:
+    from engine.laboratory import Laboratory
+    from engine.results import Event
+
+AT_ONCE = 16
+TABLE = "splice"
+COLUMNS = (
+    "tokens",
+    "ce_clean",
+    "ce_spliced",
+    "ce_zero",
+    "ce_mean",
+    "delta_ce",
+    "kl",
+    "l0",
+    "squared_error",
+    "squared_distance",
+)
+
+
+class SaeFidelityOptions(NoOptions):
+    """How much text is spliced."""
+
+    texts: int = Field(500, ge=1, description="a whole number of at least 1")
+    tokens: int = Field(64, ge=3, description="a whole number of at least 3: tokens of a text, BOS included")
+
+
+def _run(lab: Laboratory) -> Iterator[Event]:
+    from engine.dictionaries.splice import mean_activation, pack, splice
+    from engine.errors import RecipeError
+    from engine.results import Progress, RowResult
+
+    options = lab.recipe.options
+    assert isinstance(options, SaeFidelityOptions)
+    model, hook, sae = lab.model, lab.where.write, lab.features
+    width = min(options.tokens, model.context)
+    bos = model.bos if lab.where.bos else None
+    rows = pack(lab.texts, model.eos, bos, width)[: options.texts]
+    if not len(rows):
+        raise RecipeError(f"The texts hold fewer than {width} tokens: lower options.tokens or use other texts.")
+    first = 0 if bos is None else 1
+    mean = mean_activation(model, hook, rows, first)
+    done = lab.held.rows.get(TABLE, 0)
+    for start in range(0, len(rows), AT_ONCE):
+        if start + AT_ONCE <= done:
+            continue
+        lab.checkpoint()
+        for i, text in enumerate(splice(model, sae, hook, rows[start : start + AT_ONCE], first, mean), start):
+            if i >= done:
+                values = {name: getattr(text, name) for name in COLUMNS}
+                yield RowResult(TABLE, {"text": i, **values})
+        yield Progress("splicing", min(start + AT_ONCE, len(rows)), len(rows))
+
+
+EXPERIMENTS.register(
+    Experiment(
+        name="sae-fidelity",
+        summary="loss and KL with an SAE in place of the activations",
+        run=_run,
+        default_bases=({"kind": "prompt"},),
+        default_directions=({"kind": "sae-error"},),
+        options=SaeFidelityOptions,
+        tables={TABLE: COLUMNS},
+    )
+)

@@ -1,0 +1,50 @@
+"""What the main screen asks the worker beside curves: evidence of a feature, what the model goes on to write.
+
+Knows dialogs and the bridge.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tui.screens.dialogs import FeatureCard, Writings
+
+if TYPE_CHECKING:
+    from engine.protocol import Continuations
+    from tui.screens.probe import ProbeScreen
+
+
+def show_feature(screen: ProbeScreen, index: int) -> None:
+    """What is known of a feature that is active at the base."""
+    found = next((f for f in screen.features.rows if f.index == index), None)
+    if found is None:
+        screen.complain(f"Feature {index} is off at this token: cards are shown for features that are active.")
+    elif found.evidence is None:
+        screen.complain(f"Nothing lies beside {screen.features.sae} that says what its features stand for.")
+    else:
+        screen.app.push_screen(FeatureCard(found))
+
+
+def write_on(screen: ProbeScreen) -> None:
+    """Let the model continue the prompt, with what the cursor stands on added and without."""
+    picture, view = screen.drawn, screen.view
+    if screen.bridge is None:
+        screen.complain("This is a replay, which has no model: open its session with dirscope SESSION to write on.")
+        return
+    if not 0 <= view.curve < len(picture.curves) or picture.info is not screen.picture.info:
+        screen.complain("There is no curve yet to take a direction from: a moment.")
+        return
+    curve = picture.curves[view.curve]
+    if curve.summary.base_kind != "prompt":
+        screen.complain("This curve starts from another base than the prompt: pick one that starts from the prompt.")
+        return
+    coordinate = float(curve.coordinate[min(view.step, len(curve.coordinate) - 1)])
+    screen.writing_id = screen.bridge.write_on(screen.recipe, curve.direction, coordinate)
+    unit = "°" if picture.unit == "degrees" else " L2"
+    screen.app.push_screen(Writings(screen.recipe.site.prompt, f"{curve.summary.label} at {coordinate:.3g}{unit}"))
+
+
+def show_writings(screen: ProbeScreen, found: Continuations) -> None:
+    """Fill the dialog that is waiting for them."""
+    if isinstance(screen.app.screen, Writings):
+        screen.app.screen.fill(found)
