@@ -116,7 +116,7 @@ def splice(
         "ce_clean": losses(clean),
         "ce_spliced": losses(spliced),
         "ce_zero": losses(run(np.zeros_like(rebuilt))),
-        "ce_mean": losses(run(np.broadcast_to(mean, rebuilt.shape))),
+        "ce_mean": losses(run(np.tile(mean, (len(rebuilt), 1)))),
         "kl": _numpy64(kl_rows(clean.flatten(0, 1), spliced.flatten(0, 1))).reshape(len(rows), -1),
         "l0": each((features > 0).sum(-1)),
         "squared_error": each(((x - rebuilt) ** 2).sum(-1)),

@@ -98,4 +98,5 @@ def save_evidence(evidence: Evidence, folder: Path) -> None:
         "raised": evidence.raised,
         "lowered": evidence.lowered,
     }
-    save_file(arrays, folder / EVIDENCE_FILE)
+    # Transposed views would be written in the order of their memory.
+    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / EVIDENCE_FILE)

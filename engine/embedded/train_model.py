@@ -20,6 +20,8 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 from engine.embedded.corpus import END_OF_TEXT, Rows, Source, encode, evaluation_rows
 from engine.embedded.settings import Log, Settings
 
+CHECKPOINT_SECONDS = 120.0
+
 
 def train_tokenizer(sources: Sequence[Source], settings: Settings, out: Path) -> PreTrainedTokenizerFast:
     """Byte-level BPE with one special token, GPT-2's `<|endoftext|>`, which is BOS and EOS."""
@@ -177,7 +179,7 @@ def train_model(
                 extra["seen_loss"] = round(held_out_loss(model, seen, device), 4)
             log.write("train", step=step + 1, of=settings.steps, loss=round(smooth, 4),
                       tokens_per_second=round(speed), **extra)  # fmt: skip
-        if time.monotonic() - last_save > 120:
+        if time.monotonic() - last_save > CHECKPOINT_SECONDS:
             save(step + 1)
             last_save = time.monotonic()
     model = model.to(device="cpu", dtype=torch.bfloat16).eval()

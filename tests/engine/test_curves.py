@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from engine.curves import max_slope_step, plateau_length, threshold
+from engine.curves import max_slope_step, plateau_length, quadratic_ratio, threshold, value_at
 
 A = np.arange(6.0)
 
@@ -50,3 +50,22 @@ def test_no_plateau_length_without_steps_near_the_base() -> None:
 
 def test_a_threshold_after_a_gap_is_the_step_itself() -> None:
     assert threshold(A, np.array([0, 0.1, np.nan, 0.7, 2, 3]), 0.5) == 3.0
+
+
+def test_value_at_is_linear_between_steps() -> None:
+    values = np.array([0, 1, 4, 9, 16, 25.0])
+    assert value_at(A, values, 2.5) == pytest.approx(6.5)
+    assert value_at(A, values, 0.0) == 0
+    assert value_at(A, values, 5.0) == 25
+    assert value_at(A, values, 5.01) is None
+
+
+def test_quadratic_ratio_is_one_for_a_quadratic() -> None:
+    fisher, level = 0.08, 0.5
+    x = np.linspace(0, 6, 4001)
+    reached = threshold(x, x**2 / 2 * fisher, level)
+    assert quadratic_ratio(reached, fisher, level) == pytest.approx(1.0, abs=1e-5)
+    # A curve that stays at zero until 5 and jumps reaches the level later than its curvature says.
+    assert quadratic_ratio(5.0, fisher, level) == pytest.approx(5 / math.sqrt(2 * level / fisher))
+    assert quadratic_ratio(None, fisher, level) is None
+    assert quadratic_ratio(5.0, 0.0, level) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from engine.directions import DIRECTIONS
 from engine.drawing import Base, Population
@@ -200,3 +201,19 @@ def test_every_kind_is_registered_under_its_own_name() -> None:
     assert all(DIRECTIONS[n].name == n for n in names)
     with pytest.raises(RecipeError, match="did you mean 'steering'"):
         DIRECTIONS["stering"]
+
+
+def test_the_sae_error_is_what_the_sae_adds_to_the_base(embedded: Model, workshop: Workshop) -> None:
+    lab = lab_of(embedded, workshop)
+    module = lab.features.module
+    with torch.no_grad():
+        x = torch.from_numpy(lab.site.vector)[None]
+        rebuilt = module.decode(module.encode(x))[0]
+    rebuilt = (rebuilt - rebuilt.mean()).numpy()
+    error = draw(lab, "sae-error")
+    assert np.abs(error.vector - (rebuilt - lab.site.vector)).max() < 1e-4
+    assert error.detail["share_of_norm"] == pytest.approx(
+        float(np.linalg.norm(rebuilt - lab.site.vector) / np.linalg.norm(lab.site.vector)), rel=1e-3
+    )
+    with pytest.raises(RecipeError, match=r"directions\.0\.count"):
+        lab_of(embedded, workshop, directions=[{"kind": "sae-error", "count": 2}])
