@@ -20,16 +20,24 @@ from engine.embedded import HERE, MODEL_DIR, SAES_DIR, TRAINING_LOG
 from engine.expect import Aggregate, bootstrap_interval, evaluate, parse_check, value_of
 from sessions.reader import Run, read_run
 
-RECIPES: dict[str, tuple[str, ...]] = {
-    "plateaus": (),
-    "plateaus-untrained": (),
-    "sensitive-directions": (),
-    "late-layer": (),
-    "sae-fidelity": (),
-    "steering": (),
+RUNS: dict[str, tuple[str, ...]] = {
+    "plateaus": ("plateaus",),
+    "plateaus-untrained": ("plateaus-untrained",),
+    "sensitive-directions": ("sensitive-directions",),
+    "late-layer": ("late-layer",),
+    "sae-fidelity": ("sae-fidelity",),
+    "sae-fidelity-middle": ("sae-fidelity", "site.write=blocks.3.hook_resid_pre"),
+    "sae-fidelity-late": ("sae-fidelity", "site.write=blocks.5.hook_resid_pre"),
+    "steering": ("steering",),
+    "stories": (
+        "steering",
+        "options.strengths=[0.0]",
+        "options.samples=3",
+        "options.tokens=150",
+        'site.prompt="Once upon a time"',
+    ),
 }
-STORIES = ("steering", "options.strengths=[0.0]", "options.samples=3", "options.tokens=150",
-           'site.prompt="Once upon a time"')  # fmt: skip
+"""Name of each run: its built-in recipe and what is set otherwise."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -38,17 +46,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--runs", type=Path, help="folder of their runs, made or gone on with (default: a temporary one)"
     )
     parser.add_argument("--out", type=Path, default=HERE / "README.md")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="passed on to every recipe")
     arguments = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as temporary:
         place = arguments.runs or Path(temporary)
-        runs = {name: _run(name, name, arguments.set, place) for name in RECIPES}
-        runs["stories"] = _run("stories", STORIES[0], [*arguments.set, *STORIES[1:]], place)
-        for layer in (3, 5):
-            hook = f"blocks.{layer}.hook_resid_pre"
-            runs[f"fidelity-{layer}"] = _run(
-                f"fidelity-{layer}", "sae-fidelity", [*arguments.set, f"site.write={hook}"], place
-            )
+        runs = {name: _run(name, recipe, overrides, place) for name, (recipe, *overrides) in RUNS.items()}
         arguments.out.write_text(_card(runs), encoding="utf-8")
     print(arguments.out)
 
@@ -56,9 +57,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _run(name: str, recipe: str, overrides: Sequence[str], place: Path) -> Run:
     """A run of a recipe, done before or now; an expectation that does not hold is a result like any other."""
     folder = place / name
-    done = ["--resume"] if folder.exists() else []
     words = [word for override in overrides for word in ("--set", override)]
-    command = [sys.executable, "-m", "tui", "--batch", recipe, "--out", str(folder), *words, *done]
+    what = [str(folder), "--resume"] if folder.exists() else [recipe, *words]
+    command = [sys.executable, "-m", "tui", "--batch", *what, "--out", str(folder)]
     code = subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode
     if code not in (0, 1):
         raise SystemExit(f"{' '.join(command)} ended with exit code {code}")
@@ -151,7 +152,7 @@ def _saes(runs: dict[str, Run]) -> str:
     own = "\n".join(
         f"| `{run.recipe.site.write}` | {len(run.tables['splice'])} | {_mean(run, 'delta_ce', 'splice')} | "
         f"{_mean(run, 'kl', 'splice')} |"
-        for run in (runs["sae-fidelity"], runs["fidelity-3"], runs["fidelity-5"])
+        for run in (runs["sae-fidelity"], runs["sae-fidelity-middle"], runs["sae-fidelity-late"])
     )
     first = cards[0]
     return f"""## Sparse autoencoders

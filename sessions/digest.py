@@ -152,7 +152,8 @@ def table_lines(name: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     lines = [f"{name}, {len(rows)} rows" + (f", the first {ROWS_SHOWN}:" if len(rows) > ROWS_SHOWN else ":")]
     lines += _aligned(table)
     for column in header:
-        if all(isinstance(row[column], float | bool) for row in rows):
+        numeric = all(isinstance(row[column], float | bool) for row in rows)
+        if numeric and any(row[column] != rows[0][column] for row in rows):
             mean = Aggregate("mean", (column, f"table:{name}"))
             low, high = bootstrap_interval(mean, (), {name: rows})
             lines.append(

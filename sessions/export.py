@@ -16,14 +16,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from engine.errors import RunFailedError, UsageError
-from sessions.digest import digest, number
+from sessions.digest import digest, number, table_lines
 from sessions.reader import Run, read_run
 from sessions.schema import plain
 from sessions.tables import curve_table
 
 
 def _tidy(run: Run) -> pa.Table:
-    table = curve_table(run)
+    tables = run.tables
+    if len(tables) > 1:
+        raise UsageError(f"This run has the tables {', '.join(tables)}: take them from {run.folder / 'tables'}.")
+    table = pa.Table.from_pylist([dict(row) for row in next(iter(tables.values()))]) if tables else curve_table(run)
     return table.add_column(0, "run", pa.array([run.folder.name] * len(table), pa.string()))
 
 
@@ -52,13 +55,18 @@ def markdown(run: Run) -> str:
     unit = info.get("path", {}).get("unit", "")
     lines = [
         f"**{run.recipe.experiment}** on `{run.recipe.model.name}` ({run.recipe.model.weights}), "
-        f"{len(run.curves)} curves, {run.status}",
+        f"{len(run.rows) or len(run.curves)} {'rows' if run.rows else 'curves'}, {run.status}",
         "",
         f"- prompt: {run.recipe.site.prompt!r}, position {site.get('position')}",
         f"- write `{site.get('write')}`, read logits and `{', '.join(site.get('read', []))}`",
         f"- typical distance {number(info.get('typical_distance'))}, level {run.recipe.metrics.level} nats",
         f"- weights sha256 `{info.get('model', {}).get('weights_sha256', '')[:16]}`, seed {run.recipe.seed}",
         "",
+    ]
+    if run.tables:
+        digests = (line for name, rows in run.tables.items() for line in table_lines(name, rows))
+        return "\n".join([*lines, "```", *digests, "```"]) + "\n"
+    lines += [
         f"| base | direction | n | threshold ({unit}) | quartiles | max-slope step | censored |",
         "|---|---|---|---|---|---|---|",
     ]
@@ -96,7 +104,7 @@ def export(folder: Path, form: str, file: Path) -> None:
 
     Raises:
         UsageError: The format is unknown or the file cannot be written.
-        RunFailedError: The run holds no curves.
+        RunFailedError: The run holds no results.
     """
     if form not in FORMATS:
         raise UsageError(f"Cannot export as '{form}': expected one of {', '.join(FORMATS)}.")
@@ -104,8 +112,10 @@ def export(folder: Path, form: str, file: Path) -> None:
     if suffix in FORMATS and suffix != form:
         raise UsageError(f"{file.name} says {suffix} but --format says {form}: make them agree.")
     run = read_run(folder)
-    if not run.curves:
-        raise RunFailedError(f"{folder} holds no curves yet: there is nothing to export.")
+    if not run.curves and not run.tables:
+        raise RunFailedError(f"{folder} holds no results yet: there is nothing to export.")
+    if not run.curves and form in ("svg", "png"):
+        raise UsageError(f"{folder} holds tables, which have no picture: use csv, parquet, jsonl or md.")
     try:
         FORMATS[form](run, file)
     except OSError as error:

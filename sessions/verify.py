@@ -1,15 +1,18 @@
-"""`replay --verify`: compute a run again from its stored vectors and compare with `curves.parquet`.
+"""`replay --verify`: compute a run again from its stored vectors and compare with its tables.
 
 The stored bases and directions are used exactly as they are, so that a difference is one of computing; the recipe's
-draws are repeated beside them and compared too, so that a difference of seeds or texts shows as one.
+draws are repeated beside them and compared too, so that a difference of seeds or texts shows as one. Sampled texts
+are compared letter by letter: another processor may round a probability across a drawn number.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -19,7 +22,7 @@ from safetensors.numpy import load_file
 from engine.client import Worker
 from engine.errors import RunFolderError
 from engine.protocol import Held, RunRequest
-from engine.results import BaseResult, CurveResult, Event
+from engine.results import BaseResult, CurveResult, Event, RowResult
 from sessions.reader import Run, read_run
 from sessions.runner import run_to_end
 
@@ -32,6 +35,7 @@ TOLERANCES: Final[dict[str, tuple[float, float]]] = {
     "top1_flip": (0.0, 0.0),
     "distance": (1e-9, 1e-9),
     "angle": (1e-6, 1e-6),
+    "tables": (1e-4, 1e-3),
     "bases": (1e-4, 1e-4),
     "directions": (1e-4, 1e-4),
 }
@@ -86,8 +90,8 @@ def verify(folder: Path, worker: Worker) -> list[Deviation]:
         raise RunFolderError(
             f"The tables of {folder} are damaged or do not fit together ({type(error).__name__}: {error})."
         ) from None
-    if not comparison.directions:
-        raise RunFolderError(f"{folder} holds no curves: there is nothing to verify.")
+    if not comparison.directions and not comparison.rows:
+        raise RunFolderError(f"{folder} holds neither curves nor tables: there is nothing to verify.")
     held = Held(
         curves=_not_measured(run, set(comparison.directions)),
         base_vectors=comparison.bases,
@@ -99,7 +103,7 @@ def verify(folder: Path, worker: Worker) -> list[Deviation]:
     missing = comparison.unseen()
     if missing:
         raise RunFolderError(
-            f"{folder}: {missing} stored curves were not computed again; its files do not fit together."
+            f"{folder}: {missing} stored curves or rows were not computed again; its files do not fit together."
         )
     return comparison.deviations()
 
@@ -111,6 +115,7 @@ def _read_stored(folder: Path) -> _Comparison:
     comparison = _Comparison(_stored_series(folder))
     comparison.bases = dict(zip(bases, vectors["bases"], strict=True))
     comparison.directions = dict(zip(curves, vectors["directions"], strict=True))
+    comparison.rows = {file.stem: pq.read_table(file).to_pylist() for file in sorted(folder.glob("tables/*.parquet"))}
     return comparison
 
 
@@ -141,6 +146,18 @@ def _stored_series(folder: Path) -> dict[Key, np.ndarray]:
     return series
 
 
+def _numbers(stored: Mapping[str, Any], again: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Two rows as numbers; what is no number counts as 0 where it is the same and as infinitely far where not."""
+    pairs = [(stored.get(name), again.get(name)) for name in dict.fromkeys([*stored, *again])]
+    left, right = np.zeros(len(pairs)), np.zeros(len(pairs))
+    for i, (a, b) in enumerate(pairs):
+        if isinstance(a, int | float) and isinstance(b, int | float):
+            left[i], right[i] = a, b
+        elif a != b:
+            right[i] = np.inf
+    return left, right
+
+
 class _Comparison:
     def __init__(self, stored: dict[Key, np.ndarray]) -> None:
         self._stored = stored
@@ -148,6 +165,8 @@ class _Comparison:
         self._found: dict[str, Deviation] = {}
         self.bases: dict[int, np.ndarray] = {}
         self.directions: dict[int, np.ndarray] = {}
+        self.rows: dict[str, list[dict[str, Any]]] = {}
+        self._rows_seen: Counter[str] = Counter()
 
     def take(self, event: Event) -> None:
         if isinstance(event, BaseResult) and event.base in self.bases:
@@ -162,6 +181,12 @@ class _Comparison:
                 key = (curve, read, metric)
                 self._seen.add(key)
                 self._compare(metric, self._stored.get(key, np.zeros(0)), values)
+        elif isinstance(event, RowResult):
+            number = self._rows_seen[event.table]
+            stored = self.rows.get(event.table, [])[number : number + 1]
+            self._rows_seen[event.table] += 1
+            if stored:  # a stopped run never reached the rest
+                self._compare("tables", *_numbers(stored[0], event.values))
 
     def _compare(self, metric: str, stored: np.ndarray, again: np.ndarray) -> None:
         absolute, relative = TOLERANCES[metric]
@@ -185,7 +210,8 @@ class _Comparison:
         )
 
     def unseen(self) -> int:
-        return len({curve for curve, _, _ in self._stored.keys() - self._seen})
+        rows = sum(max(0, len(rows) - self._rows_seen[table]) for table, rows in self.rows.items())
+        return rows + len({curve for curve, _, _ in self._stored.keys() - self._seen})
 
     def deviations(self) -> list[Deviation]:
         return [self._found[m] for m in TOLERANCES if m in self._found]

@@ -78,6 +78,7 @@ def test_a_resumed_run_ends_as_an_unbroken_one(corpus: Path, tmp_path: Path, mon
 
     whole = train("whole")
     monkeypatch.setattr("engine.embedded.train_model.CHECKPOINT_SECONDS", 0.0)
+
     def dying(step: int, settings: Settings) -> float:
         if step == 25:
             raise KeyboardInterrupt

@@ -1,0 +1,126 @@
+"""The evidence recipes, small: what they expect of the bundled model holds, and the model's card is made from them."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from engine.embedded import HERE
+from sessions.reader import read_run
+from tests.conftest import command
+
+SMALL = {
+    "plateaus": ("bases.0.count=24", "bases.1.count=24", "path.steps=45"),
+    "plateaus-untrained": ("bases.0.count=4", "bases.1.count=4", "path.steps=45"),
+    "sensitive-directions": ("bases.0.count=12", "path.steps=45"),
+    "late-layer": ("bases.0.count=12", "path.steps=45"),
+    "sae-fidelity": ("options.texts=60",),
+    "sae-fidelity-middle": ("options.texts=20",),
+    "sae-fidelity-late": ("options.texts=20",),
+    "steering": ("options.samples=40",),
+    "stories": ("options.samples=2", "options.tokens=30"),
+}
+
+
+@pytest.fixture(scope="module")
+def card_script():
+    path = Path(__file__).parents[2] / "scripts" / "model_card.py"
+    spec = importlib.util.spec_from_file_location("model_card", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("evidence")
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_what_a_recipe_expects_of_the_bundled_model_holds(name: str, place: Path, card_script) -> None:
+    recipe, *overrides = (*card_script.RUNS[name], *SMALL[name])
+    words = [word for override in overrides for word in ("--set", override)]
+    done = command("--batch", recipe, "--out", name, *words, cwd=place)
+    assert done.returncode == 0, done.stdout + done.stderr
+    run = read_run(place / name)
+    assert run.status == "done"
+    assert done.stdout.count("holds:") == len(run.recipe.expect)
+    for table, columns in run.record["tables"].items():
+        assert (place / name / "tables" / f"{table}.parquet").exists()
+        assert columns == list(run.tables[table][0])
+
+
+def test_an_expectation_that_fails_ends_with_exit_code_one(place: Path) -> None:
+    check = "expect=[{check=\"mean(delta_ce, 'table:splice') < -1\"}]"
+    words = ("--set", "options.texts=4", "--set", check)
+    done = command("--batch", "sae-fidelity", "--out", "failing", "--format", "json", *words, cwd=place)
+    assert done.returncode == 1
+    document = json.loads(done.stdout)
+    assert not document["expect"][0]["holds"]
+    rows = document["tables"]["splice"]
+    assert document["expect"][0]["left"] == pytest.approx(sum(r["delta_ce"] for r in rows) / len(rows))
+
+
+def test_tables_are_verified_and_exported_like_curves(place: Path) -> None:
+    words = ("--set", "options.samples=3", "--set", "options.tokens=8", "--set", "expect=[]")
+    assert command("--batch", "steering", "--out", "small", *words, cwd=place).returncode == 0
+    verified = command("replay", "small", "--verify", cwd=place)
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    assert verified.stdout.splitlines()[1].split()[:2] == ["tables", "0"]
+    exported = command("export", "small", "--out", "small.csv", cwd=place)
+    assert exported.returncode == 0, exported.stderr
+    assert (place / "small.csv").read_text().splitlines()[0].startswith("run,kind,label,strength")
+    picture = command("export", "small", "--out", "small.svg", cwd=place)
+    assert picture.returncode == 2
+    assert "no picture" in picture.stderr
+
+    file = place / "small" / "tables" / "rollouts.parquet"
+    rows = pq.read_table(file).to_pylist()
+    for change in ({"steered": "something else"}, {"added_norm": rows[1]["added_norm"] * 1.01}):
+        pq.write_table(pa.Table.from_pylist([rows[0], {**rows[1], **change}, rows[2]]), file)
+        wrong = command("replay", "small", "--verify", cwd=place)
+        assert wrong.returncode == 1
+        assert "OVER" in wrong.stdout
+
+
+def test_tables_go_on_where_they_were_stopped(place: Path) -> None:
+    """A run cut off in the middle of a table ends as one that was not."""
+    words = ("--set", "options.texts=48", "--set", "expect=[]")
+    for name in ("whole", "cut"):
+        done = command("--batch", "sae-fidelity", "--out", name, *words, cwd=place)
+        assert done.returncode == 0, done.stderr
+    events = (place / "cut" / "events.jsonl").read_text().splitlines(keepends=True)
+    (place / "cut" / "events.jsonl").write_text("".join(events[:21]) + '{"v": 1, "t": 3, "type": "ro')
+    done = command("--batch", "cut", "--out", "cut", "--resume", cwd=place)
+    assert done.returncode == 0, done.stderr
+    whole, cut = read_run(place / "whole"), read_run(place / "cut")
+    assert cut.status == "done"
+    assert cut.tables == whole.tables
+
+
+def test_the_card_is_made_from_runs_and_files(place: Path, card_script) -> None:
+    card_script.main(["--runs", str(place), "--out", str(place / "card.md")])
+    text = (place / "card.md").read_text()
+    cards = [json.loads(f.read_text()) for f in sorted((HERE / "saes").glob("*/card.json"))]
+    assert len(cards) == 4
+    for card in cards:
+        assert f"**{card['delta_ce']:.3f}**" in text
+    assert "win rate" in text
+    assert text.count("**holds**") + text.count("hold**") + text.count("be told**") >= 8
+
+
+def test_the_committed_card_says_what_the_files_beside_it_say() -> None:
+    text = (HERE / "README.md").read_text()
+    events = [json.loads(line) for line in (HERE / "training.jsonl").read_text().splitlines()]
+    loss = [e["held_out_loss"] for e in events if e["event"] == "model"][-1]
+    assert f"Held-out loss: {loss:.3f} nats per token" in text
+    for file in (HERE / "saes").glob("*/card.json"):
+        card = json.loads(file.read_text())
+        assert f"| {card['ce_spliced']:.3f} |" in text
