@@ -134,10 +134,13 @@ from a random place in a story). *Seen* is the loss on stories that were trained
 
 
 def _stories(run: Run) -> str:
-    prompt = run.recipe.site.prompt
+    prompt, samples = run.recipe.site.prompt, _log("samples")[-1]
     texts = [" ".join(str(row["unsteered"]).split()) for row in run.tables["rollouts"]]
     told = "\n\n".join(f"> **{prompt}**{'' if text.startswith((',', '.')) else ' '}{text}" for text in texts)
-    return f"## Stories it tells\n\nTemperature 0.7, the first three it drew.\n\n{told}"
+    return (
+        f"## Stories it tells\n\nTemperature 0.7, the first three it drew.\n\n{told}\n\nOf the bundled samples' windows of \
+{samples['verbatim_tokens']} tokens, {samples['verbatim_share']:.2%} occur word for word in the training text."
+    )
 
 
 def _saes(runs: dict[str, Run]) -> str:

@@ -19,7 +19,7 @@ from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from engine.embedded import HERE
 from engine.embedded.corpus import Rows, Source, encode, evaluation_rows, read_source
-from engine.embedded.sample import draw
+from engine.embedded.sample import VERBATIM_TOKENS, draw, verbatim_share
 from engine.embedded.settings import SAE_PLANS, SOURCES, Log, Settings
 from engine.embedded.train_model import held_out_loss, train_model, train_tokenizer
 from engine.quiet import quiet_libraries
@@ -49,7 +49,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         length = settings.sample_tokens
         drawn = {name: draw(model, n, length, seed, log.say) for name, (n, seed) in parts.items()}
         save_file(drawn, out / "samples.safetensors")
-        log.write("samples", **{name: list(rows.shape) for name, rows in drawn.items()})
+        bpe, bos = tokenizer.backend_tokenizer, int(tokenizer.bos_token_id)
+        copied = verbatim_share(drawn["population"], [encode(s.train, bpe, bos) for s in sources])
+        shapes = {name: list(rows.shape) for name, rows in drawn.items()}
+        log.write("samples", **shapes, verbatim_tokens=VERBATIM_TOKENS, verbatim_share=round(copied, 5))
     _saes(sources, tokenizer, model, settings, out, log)
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from engine.embedded.corpus import Rows, encode, evaluation_rows, read_source
+from engine.embedded.sample import VERBATIM_TOKENS, verbatim_share
 from engine.embedded.settings import Log, Settings
 from engine.embedded.train_model import build_model, schedule, train_model, train_tokenizer
 
@@ -102,3 +103,13 @@ def test_a_resumed_run_ends_as_an_unbroken_one(corpus: Path, tmp_path: Path, mon
         after = whole(input_ids=rows, labels=rows).loss.item()
     assert before == pytest.approx(math.log(SMALL.vocabulary), rel=0.05)
     assert after < 0.75 * before
+
+
+def test_verbatim_windows_are_found_wherever_they_stand() -> None:
+    rng = np.random.default_rng(0)
+    stream = rng.integers(0, 4096, 5000).astype(np.uint16)
+    rows = rng.integers(0, 4096, (10, 64)).astype(np.int16)
+    assert verbatim_share(rows, [stream]) == 0
+    windows = 63 - VERBATIM_TOKENS + 1
+    rows[3, 10 : 10 + VERBATIM_TOKENS + 5] = stream[777 : 777 + VERBATIM_TOKENS + 5]
+    assert verbatim_share(rows, [stream[:100], stream[100:]]) == pytest.approx(6 / (10 * windows))
