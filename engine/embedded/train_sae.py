@@ -114,7 +114,7 @@ def train_sae(
         lr=LEARNING_RATE,
         lr_end=LEARNING_RATE / 20,
         lr_scheduler_name="cosineannealing",
-        lr_warm_up_steps=200,
+        lr_warm_up_steps=min(200, plan.tokens // BATCH // 10),
         adam_beta1=0.9,
         adam_beta2=0.999,
         lr_decay_steps=0,
@@ -149,7 +149,9 @@ def card(
     hook = parse_hook(plan.hook, model.n_layers)
     mean = mean_activation(model, hook, held_out, 1)
     texts = [
-        t for part in np.array_split(held_out, len(held_out) // 8) for t in splice(model, sae, hook, part, 1, mean)
+        t
+        for part in np.array_split(held_out, max(1, len(held_out) // 8))
+        for t in splice(model, sae, hook, part, 1, mean)
     ]
 
     def average(name: str) -> float:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import lzma
 import math
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file
 
 from engine.embedded.corpus import Rows, encode, evaluation_rows, read_source
 from engine.embedded.sample import VERBATIM_TOKENS, verbatim_share
-from engine.embedded.settings import Log, Settings
+from engine.embedded.settings import Log, SaePlan, Settings
+from engine.embedded.train import main
 from engine.embedded.train_model import build_model, schedule, train_model, train_tokenizer
 
 SMALL = Settings(vocabulary=300, layers=1, d_model=32, heads=2, context=16, batch=8, tokens=8 * 16 * 40, warmup_steps=4)
@@ -113,3 +117,48 @@ def test_verbatim_windows_are_found_wherever_they_stand() -> None:
     windows = 63 - VERBATIM_TOKENS + 1
     rows[3, 10 : 10 + VERBATIM_TOKENS + 5] = stream[777 : 777 + VERBATIM_TOKENS + 5]
     assert verbatim_share(rows, [stream[:100], stream[100:]]) == pytest.approx(6 / (10 * windows))
+
+
+def test_the_command_makes_everything_and_makes_nothing_twice(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @dataclass(frozen=True)
+    class Small(Settings):
+        vocabulary: int = 300
+        layers: int = 2
+        d_model: int = 32
+        heads: int = 2
+        context: int = 32
+        batch: int = 8
+        tokens: int = 8 * 32 * 40
+        warmup_steps: int = 4
+        population_samples: int = 30
+        evaluation_samples: int = 10
+        sample_tokens: int = 30
+        evidence_samples: int = 40
+
+    plans = (SaePlan(1, 48, 300_000, k=4), SaePlan(1, 24, 300_000, k=4, default=False))
+    monkeypatch.setattr("engine.embedded.train.Settings", Small)
+    monkeypatch.setattr("engine.embedded.train.SAE_PLANS", plans)
+    monkeypatch.setattr("engine.embedded.train.SOURCES", {corpus.name: (1.0, 1.0)})
+    out = tmp_path / "out"
+    arguments = ["--corpus", str(corpus.parent), "--out", str(out)]
+    main(arguments)
+
+    events = [json.loads(line) for line in (out / "training.jsonl").read_text().splitlines()]
+    assert [e["event"] for e in events if e["event"] != "train"] == [
+        "settings", "data", "model", "samples", "sae", "sae",
+    ]  # fmt: skip
+    samples = load_file(out / "samples.safetensors")
+    assert {k: v.shape for k, v in samples.items()} == {"population": (30, 30), "evaluation": (10, 30)}
+    for plan in plans:
+        folder = out / "saes" / plan.sae_id
+        card = json.loads((folder / "card.json").read_text())
+        assert {**card, "event": "sae"} in events
+        # The mean alone would leave all of the variance unexplained.
+        assert 0 < card["unexplained_variance"] < 0.7
+        assert card["l0"] <= plan.k
+        assert load_file(folder / "features.safetensors")["snippets"].shape == (plan.width, 4, 18)
+    before = {f: f.read_bytes() for f in out.rglob("*") if f.is_file()}
+    main(arguments)
+    assert {f: f.read_bytes() for f in out.rglob("*") if f.is_file()} == before
