@@ -64,6 +64,10 @@ class Base:
     """The mean over d_hook of its context's own residual, which the basis removed."""
     population_row: int | None = None
 
+    def kind_and_host(self, site: tuple[int, ...]) -> str:
+        """The kind, and `@site` behind it where a real activation of another text is written into the site's."""
+        return f"{self.kind}@site" if self.population_row is not None and self.token_ids == site else self.kind
+
 
 @dataclass(frozen=True)
 class Direction:

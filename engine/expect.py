@@ -3,7 +3,8 @@
     AGG := median(column, 'sel') | mean(column, 'sel') | quantile(q, column, 'sel') | n('sel') | censored('sel')
          | win_rate('sel', 'sel') | ci_low(AGG) | ci_high(AGG)
     CMP := < | <= | > | >= | == | !=
-    sel := direction kind, or direction kind @ base kind, or table:NAME for the rows of an experiment's table
+    sel := direction kind, or direction kind @ base kind (real-other@site for real activations written into the site's
+           prompt), or table:NAME for the rows of an experiment's table
 
 Censored thresholds count as +infinity, ties of a win rate as one half. `ci_low` and `ci_high` are the 2.5 and
 97.5 percentiles over 1000 bootstrap resamples of the bases, or of the rows of a table. Knows summary and
@@ -243,11 +244,7 @@ def number_of(row: Summary, column: str) -> float:
     value = getattr(row, column)
     if value is not None:
         return float(value)
-    never = {
-        "threshold": row.censored,
-        "quadratic_ratio": row.censored,
-        "plateau_length": row.plateau_censored,
-    }
+    never = {"threshold": row.censored, "plateau_length": row.plateau_censored}
     return math.inf if never.get(column, False) else math.nan
 
 
@@ -280,25 +277,30 @@ def win_rate(rows: Sequence[Summary], first: str, second: str) -> float:
 def bootstrap_interval(
     aggregate: Aggregate, rows: Sequence[Summary], tables: Tables | None = None
 ) -> tuple[float, float]:
-    """95 % percentile interval over resampled bases, or rows of a table; NaN with fewer than two."""
+    """95 % percentile interval over resampled bases, or rows of a table; NaN with fewer than two that count.
+
+    Only bases that hold what is aggregated are drawn from. Rows of a table with the same `sample` stay together: they
+    share their random numbers.
+    """
     table = table_of(aggregate.arguments[-1])
+    groups: dict[Any, list[Any]] = defaultdict(list)
     if table is None:
-        groups: dict[int, list[Summary]] = defaultdict(list)
-        for row in rows:
-            groups[row.base].append(row)
-        parts: list[tuple[Sequence[Summary], Tables]] = [(group, {}) for group in groups.values()]
+        for summary in rows:
+            groups[summary.base].append(summary)
     else:
-        parts = [([], {table: [row]}) for row in (tables or {}).get(table, ())]
+        for i, row in enumerate((tables or {}).get(table, ())):
+            groups[row.get("sample", i)].append(row)
+    if aggregate.function == "win_rate":
+        parts = [np.array([rate]) for g in groups.values() if not math.isnan(rate := win_rate(g, *aggregate.arguments))]
+    else:
+        found = (
+            _values(aggregate, g, {}) if table is None else _values(aggregate, (), {table: g}) for g in groups.values()
+        )
+        parts = [values for values in found if len(values)]
     if len(parts) < 2:
         return math.nan, math.nan
+    reduce = Aggregate("mean", ()) if aggregate.function == "win_rate" else aggregate
     rng = stream(0, "bootstrap")
-    draws = [rng.integers(0, len(parts), len(parts)) for _ in range(BOOTSTRAP_RESAMPLES)]
-    if aggregate.function == "win_rate":
-        rates = np.array([win_rate(group, *aggregate.arguments) for group, _ in parts])
-        drawn = [rates[draw] for draw in draws]
-        values = [float(np.mean(r[~np.isnan(r)])) if not np.isnan(r).all() else math.nan for r in drawn]
-    else:
-        numbers = [_values(aggregate, *part) for part in parts]
-        values = [_reduce(aggregate, np.concatenate([numbers[i] for i in draw])) for draw in draws]
-    kept = np.array([v for v in values if not math.isnan(v)])
-    return quantile(kept, 0.025), quantile(kept, 0.975)
+    draws = (rng.integers(0, len(parts), len(parts)) for _ in range(BOOTSTRAP_RESAMPLES))
+    values = np.array([_reduce(reduce, np.concatenate([parts[i] for i in draw])) for draw in draws])
+    return quantile(values, 0.025), quantile(values, 0.975)

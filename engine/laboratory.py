@@ -29,7 +29,7 @@ from engine.protocol import Held
 from engine.recipe import Recipe
 from engine.results import CurveResult, Progress, Series, Summary, TokenTable
 from engine.site import resolve_site
-from engine.texts import Sequences
+from engine.texts import Sequences, joined
 from engine.workshop import Workshop
 
 ROWS_PER_CHUNK: Final = {"cpu": 128, "mps": 256, "cuda": 512}
@@ -101,8 +101,8 @@ class Laboratory:
 
     @property
     def texts(self) -> Sequences:
-        """What the population is cut from: token sequences without BOS."""
-        return self.workshop.texts(self.model, self.recipe.population)
+        """What the population's source holds: token sequences without BOS, a sampled row or a whole file each."""
+        return joined(self.workshop.texts(self.model, self.recipe.population), self.model.eos)
 
     @cached_property
     def features(self) -> Any:
@@ -241,11 +241,12 @@ class Laboratory:
         distance = ray.distance(coordinate)
         reached = threshold(coordinate, kl, recipe.metrics.level)
         plateau = plateau_length(distance, l2, self.population.typical_distance)
-        near = NEAR_SHARE * self.population.typical_distance
+        kl_near = value_at(distance, kl, NEAR_SHARE * self.population.typical_distance)
+        quadratic = values["logits"]["kl_quadratic"]
         summary = Summary(
             curve=curve,
             base=number,
-            base_kind=base.kind,
+            base_kind=base.kind_and_host(self.where.token_ids),
             kind=direction.kind,
             label=direction.label,
             native_norm=ray.native_norm,
@@ -257,9 +258,10 @@ class Laboratory:
             plateau_censored=math.isinf(plateau),
             fisher=fisher,
             final_kl=float(kl[-1]),
-            kl_near=value_at(distance, kl, near),
-            quadratic_near=value_at(distance, values["logits"]["kl_quadratic"], near),
+            kl_near=kl_near,
+            quadratic_near=value_at(distance, quadratic, NEAR_SHARE * self.population.typical_distance),
             quadratic_ratio=quadratic_ratio(reached, fisher, recipe.metrics.level),
+            near_share=None if kl_near is None or kl[-1] <= 0 else kl_near / float(kl[-1]),
         )
         return CurveResult(
             summary=summary,

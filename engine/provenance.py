@@ -136,7 +136,7 @@ def describe(lab: Laboratory, check: SelfCheck) -> dict[str, Any]:
         "definitions": dict(DEFINITIONS),
         "tables": {},
     }
-    if any(DIRECTIONS[spec.kind].needs_sae for spec in recipe.directions):
+    if lab.experiment.needs_sae or any(DIRECTIONS[spec.kind].needs_sae for spec in recipe.directions):
         sae = lab.features
         unexplained, l0 = sae.quality(population.vectors, population.means)
         info["sae"] = {

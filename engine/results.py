@@ -28,6 +28,7 @@ SUMMARY_NUMBERS: Final = (
     "kl_near",
     "quadratic_near",
     "quadratic_ratio",
+    "near_share",
 )
 """Columns of the summary that an expectation may aggregate."""
 
@@ -64,8 +65,11 @@ class Summary:
     quadratic_near: float | None = None
     """The Fisher prediction at the same place."""
     quadratic_ratio: float | None = None
-    """Threshold over where the Fisher prediction reaches the level: above 1, the curve stays flatter than its own
-    curvature says. None when the threshold is never reached or the curvature is zero."""
+    """Threshold over where the Fisher prediction reaches the level. Below 1, KL grows faster than its curvature at the
+    base: a flat start and then a jump. At 1 it is a parabola, above 1 it saturates. None when either never happens."""
+    near_share: float | None = None
+    """`kl_near` over `final_kl`: how flat the start is, whatever the scale. A parabola has 0.018 where the path ends at
+    1.5 typical distances."""
 
 
 @dataclass(frozen=True)

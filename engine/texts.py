@@ -22,25 +22,38 @@ from engine.models import Model, Report
 from engine.recipe import PopulationSection
 
 Sequences = list[NDArray[np.int32]]
+Groups = list[Sequences]
+"""Documents that stood behind each other: those of one sampled row, which may be cut off at both ends, or of a file."""
 
 SAMPLES: Final = 500
-SAMPLE_TOKENS: Final = 128
+SAMPLE_TOKENS: Final = 256
+BUNDLED_WINDOW: Final = 48
+"""Longer windows than this are too few in the bundled samples, whose rows have 64 tokens."""
 MAX_CHARACTERS: Final = 4_000_000
 """A text source is read up to here: enough for any population, and it bounds tokenising time."""
 SEPARATOR: Final = "<|endoftext|>"
 
 
-def read_texts(section: PopulationSection, model: Model, cache: Path | None, report: Report) -> Sequences:
-    """Token sequences of the population's source, one per document.
+def read_texts(section: PopulationSection, model: Model, longest: int, cache: Path | None, report: Report) -> Groups:
+    """Token sequences of the population's source.
+
+    Args:
+        section: which source.
+        model: whose tokens they are.
+        longest: tokens of the windows that will be cut; longer ones than the bundled samples hold are cut from longer
+            samples of the same model.
+        cache: where samples are kept.
+        report: called with a line of text while it takes time.
 
     Raises:
         RecipeError: The source is neither a keyword, nor a readable file, nor a dataset.
         LoadError: A dataset cannot be reached.
     """
     source = section.prompts
-    if source in BUNDLED_SAMPLES:
+    too_long = longest > BUNDLED_WINDOW and model.name == "embedded"
+    if source in BUNDLED_SAMPLES and not too_long:
         return _bundled(model, BUNDLED_SAMPLES[source])
-    if source == "samples":
+    if source == "samples" or source in BUNDLED_SAMPLES:
         return _samples(model, section.seed, cache, report)
     path = Path(source).expanduser()
     if path.is_file():
@@ -48,21 +61,21 @@ def read_texts(section: PopulationSection, model: Model, cache: Path | None, rep
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise RecipeError(f"Cannot read the population's text file {path}: {error}.") from None
-        return _tokenised(text.split(SEPARATOR), model)
+        return [_tokenised(text.split(SEPARATOR), model)]
     if source.startswith((".", "/", "~")) or source.endswith(".txt"):
         raise RecipeError(f"There is no text file {source}: population.prompts takes a file, 'bundled' or 'samples'.")
-    return _tokenised(_dataset(source, report), model)
+    return [_tokenised(_dataset(source, report), model)]
 
 
-def _bundled(model: Model, part: str) -> Sequences:
+def _bundled(model: Model, part: str) -> Groups:
     rows = load_file(SAMPLES_FILE)[part].astype(np.int32)
     if model.name == "embedded":
-        return _split(rows, *_separators(model))
+        return _split(rows[:, 1:], *_separators(model))
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(MODEL_DIR)
-    documents = _split(rows, tokenizer.bos_token_id)
-    return _tokenised([tokenizer.decode(d) for d in documents], model)
+    groups = _split(rows[:, 1:], tokenizer.bos_token_id)
+    return [_tokenised([tokenizer.decode(document) for document in group], model) for group in groups]
 
 
 def _separators(model: Model) -> list[int]:
@@ -71,13 +84,23 @@ def _separators(model: Model) -> list[int]:
     return [int(i) for i in ids if i is not None]
 
 
-def _split(rows: NDArray[np.int32], *separators: int) -> Sequences:
-    """Cut sampled rows at separators, so that no window runs from one document into the next."""
-    documents: Sequences = []
+def _split(rows: NDArray[np.int32], *separators: int) -> Groups:
+    """Cut sampled rows at separators, so that no window of a population runs from one document into the next."""
+    groups: Groups = []
     for row in rows:
         edges = [-1, *np.flatnonzero(np.isin(row, separators)), len(row)]
-        documents.extend(row[a + 1 : b] for a, b in itertools.pairwise(edges) if b - a > 1)
-    return documents
+        groups.append([row[a + 1 : b] for a, b in itertools.pairwise(edges)])
+    return groups
+
+
+def joined(groups: Groups, separator: int | None) -> Sequences:
+    """Each group as one text again, the separator between its documents."""
+    between = np.array([] if separator is None else [separator], dtype=np.int32)
+    texts: Sequences = []
+    for group in groups:
+        parts = [part for document in group for part in (between, document)]
+        texts.append(np.concatenate(parts[1:]) if parts else between)
+    return texts
 
 
 def _tokenised(documents: list[str], model: Model) -> Sequences:
@@ -114,12 +137,13 @@ def _dataset(name: str, report: Report) -> list[str]:
 
 
 @torch.no_grad()
-def _samples(model: Model, seed: int, cache: Path | None, report: Report) -> Sequences:
-    key = hashlib.blake2b(f"{model.weights_sha256}/{seed}/{model.dtype}".encode(), digest_size=12).hexdigest()
+def _samples(model: Model, seed: int, cache: Path | None, report: Report) -> Groups:
+    length = min(SAMPLE_TOKENS, model.context)
+    identity = f"{model.weights_sha256}/{seed}/{model.dtype}/{length}"
+    key = hashlib.blake2b(identity.encode(), digest_size=12).hexdigest()
     file = None if cache is None else cache / f"samples-{key}.safetensors"
     if file is not None and file.exists():
         return _split(load_file(file)["tokens"], *_separators(model))
-    length = min(SAMPLE_TOKENS, model.context)
     start = model.bos if model.bos is not None else int(model.tokenizer.eos_token_id or 0)
     parts = []
     with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):

@@ -20,7 +20,7 @@ from engine.models import Model, Report
 from engine.recipe import PopulationSection, SaeSection
 from engine.site import Site
 from engine.statistics import Window, cut_windows, population_index, read_windows, summarise
-from engine.texts import Sequences, read_texts
+from engine.texts import BUNDLED_WINDOW, Groups, read_texts
 
 V = TypeVar("V")
 
@@ -63,10 +63,10 @@ class Workshop:
         self._saes = _Kept(2)
         self._strings = _Kept(50_000)
 
-    def texts(self, model: Model, section: PopulationSection) -> Sequences:
-        """Token sequences of the population's source, without BOS."""
-        key = (_identity(model), section)
-        return self._texts.get(key, lambda: read_texts(section, model, self._cache, self._report))
+    def texts(self, model: Model, section: PopulationSection, longest: int = 0) -> Groups:
+        """Token sequences of the population's source, without BOS, to cut windows of up to `longest` tokens from."""
+        key = (_identity(model), section, longest > BUNDLED_WINDOW)
+        return self._texts.get(key, lambda: read_texts(section, model, longest, self._cache, self._report))
 
     def population(self, model: Model, section: PopulationSection, site: Site) -> Population:
         """The population at a site; depends on the prompt only through its length and the dropping of itself."""
@@ -76,7 +76,8 @@ class Workshop:
 
         def read() -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float32]]:
             # One more than asked for, so that dropping the base's own tokens changes one member and not the rest.
-            windows = cut_windows(self.texts(model, section), window, section.n + 1, section.seed)
+            documents = [d for group in self.texts(model, section, window.n_tokens) for d in group]
+            windows = cut_windows(documents, window, section.n + 1, section.seed)
             return windows, *read_windows(model, site.write, windows, index)
 
         windows, vectors, means = self._populations.get((identity, section, site.write.boundary, window), read)

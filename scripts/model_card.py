@@ -7,6 +7,7 @@ Runs the built-in evidence recipes on the bundled model, or takes them from --ru
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import math
 import subprocess
@@ -16,8 +17,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from engine.embedded import HERE, MODEL_DIR, SAES_DIR, TRAINING_LOG
-from engine.expect import Aggregate, bootstrap_interval, evaluate, parse_check, value_of
+from engine.expect import Aggregate, bootstrap_interval, evaluate, parse_check, select, value_of
 from sessions.reader import Run, read_run
 
 RUNS: dict[str, tuple[str, ...]] = {
@@ -35,6 +38,7 @@ RUNS: dict[str, tuple[str, ...]] = {
         "options.samples=3",
         "options.tokens=150",
         'site.prompt="Once upon a time"',
+        "expect=[]",
     ),
 }
 """Name of each run: its built-in recipe and what is set otherwise."""
@@ -61,9 +65,13 @@ def _run(name: str, recipe: str, overrides: Sequence[str], place: Path) -> Run:
     what = [str(folder), "--resume"] if folder.exists() else [recipe, *words]
     command = [sys.executable, "-m", "tui", "--batch", *what, "--out", str(folder)]
     code = subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode
-    if code not in (0, 1):
-        raise SystemExit(f"{' '.join(command)} ended with exit code {code}")
-    return read_run(folder)
+    run = read_run(folder) if code in (0, 1) else None
+    if run is None or run.status != "done":
+        raise SystemExit(f"{' '.join(command)} ended with exit code {code} and is not done")
+    weights = hashlib.sha256((MODEL_DIR / "model.safetensors").read_bytes()).hexdigest()
+    if run.recipe.model.weights == "trained" and run.info["model"]["weights_sha256"] != weights:
+        raise SystemExit(f"{folder} is a run of other weights than the bundled ones: remove it")
+    return run
 
 
 def _card(runs: dict[str, Run]) -> str:
@@ -101,32 +109,34 @@ GPU, a download or an account. GPT-2 architecture: {config["n_layer"]} layers, d
 samples: {total / 1e6:.1f} MB.
 
 **Data.** TinyStories (Eldan & Li 2023, arXiv 2305.07759), deduplicated excerpts, CDLA-Sharing-1.0; and children's books
-in the public domain. None of that text is in this repository: the samples, and every snippet shown beside a feature,
-were drawn from the model. Weights, tokenizer, SAEs and samples: MIT, like the code.
+in the public domain. No file of that text is in this repository: the samples, and every snippet shown beside a feature,
+were drawn from the model (how much of that it knows by heart is said below). Weights, tokenizer, SAEs and samples: MIT, like the code.
 
 **Use.** Looking at activations. It knows simple stories and nothing else, repeats itself, and says untrue things."""
 
 
 def _training() -> str:
-    settings, data, done, steps = _log("settings")[0], _log("data")[0], _log("model")[-1], _log("train")
-    shown = [s for s in steps if "held_out_loss" in s]
+    settings, data, done = _log("settings")[-1], _log("data")[0], _log("model")[-1]
+    steps = {line["step"]: line for line in _log("train")}  # a resumed run repeats some
     rows = "\n".join(
         f"| {s['step'] * settings['batch'] * settings['context'] / 1e6:.1f} | {s['loss']:.3f} | {s['seen_loss']:.3f} | "
         f"{s['held_out_loss']:.3f} |"
-        for s in shown
+        for s in steps.values()
+        if "held_out_loss" in s
     )
     stories, books = data["train_tokens"].values()
-    hours = sum(1 / s["tokens_per_second"] for s in steps) / len(steps) * settings["tokens"] / 3600
+    speed = float(np.median([s["tokens_per_second"] for s in steps.values()]))
     return f"""## Training
 
-{settings["tokens"] / 1e6:.0f} million tokens, cosine schedule, Muon for the matrices and AdamW for the rest, bfloat16 \
-autocast on {"CPU" if "cpu" in settings["torch"] else "GPU"}; about {hours:.1f} hours. Settings and the whole log: `training.jsonl`.
-There are {stories / 1e6:.2f} million tokens of stories and {books / 1e6:.2f} million of books, so that text repeats; \
-2 % of the stories were never trained on.
+{settings["tokens"] / 1e6:.0f} million tokens at about {speed:,.0f} a second on {"two CPU cores" if "cpu" in settings["torch"] else "a GPU"}, cosine \
+schedule, Muon for the matrices and AdamW for the rest, bfloat16 autocast, dropout {settings["dropout"]:g} for the last \
+{1 - settings["dropout_from"]:.0%} of the steps. Settings and the whole log: `training.jsonl`. There are {stories / 1e6:.2f} million tokens of
+stories and {books / 1e6:.2f} million of books, so that text repeats; 2 % of the stories were never trained on.
 
 **Held-out loss: {done["held_out_loss"]:.3f} nats per token, {done["held_out_loss_per_byte"]:.4f} nats per byte** (the stored \
 weights; {done["held_out_tokens"]:,} tokens of held-out stories in rows of {settings["context"]}, every one
 from a random place in a story). *Seen* is the loss on stories that were trained on: the gap is what it knows by heart.
+When dropout starts was chosen by looking at the held-out loss, so that loss is not wholly untouched.
 
 | tokens, millions | loss of the mix | seen stories | held-out stories |
 |---|---|---|---|
@@ -178,50 +188,67 @@ over texts:
 {own}"""
 
 
+BASES = {
+    "random@real-other": "real, in its own text",
+    "random@real-other@site": "real, in the prompt",
+    "random@random": "made up, in the prompt",
+}
+
+
 def _plateaus(trained: Run, untrained: Run) -> str:
     rows = []
     for name, run in (("trained", trained), ("untrained", untrained)):
         typical = run.info["typical_distance"]
-        for base, word in (("real-other", "real"), ("random", "made up")):
-            sel = f"random@{base}"
-            leaves = 1 - sum(s.plateau_censored for s in run.summaries if s.base_kind == base) / _n(run, sel)
+        for selector, word in BASES.items():
+            curves = select(run.summaries, selector)
+            known = [s for s in curves if s.plateau_length is not None or s.plateau_censored]
+            left = [s.plateau_length / typical for s in curves if s.plateau_length is not None]
             rows.append(
-                f"| {name} | {word} | {_n(run, sel):.0f} | {typical:.3g} | {_median(run, 'kl_near', sel)} | "
-                f"{_median(run, 'quadratic_near', sel)} | {_median(run, 'threshold', sel, typical)} | "
-                f"{_median(run, 'quadratic_ratio', sel)} | {leaves:.0%} | {_median(run, 'plateau_length', sel, typical)} |"
+                f"| {name} | {word} | {len(curves)} | {_median(run, 'kl_near', selector)} | "
+                f"{_median(run, 'quadratic_near', selector)} | {_median(run, 'near_share', selector)} | "
+                f"{_median(run, 'threshold', selector, typical)} | {_median(run, 'quadratic_ratio', selector)} | "
+                f"{len(left) / len(known):.0%} | {_number(float(np.median(left)) if left else math.nan)} |"
             )
-    bases = len({s.base for s in trained.summaries if s.base_kind == "real-other"})
+    bases = len({s.base for s in select(trained.summaries, "random@real-other")})
     verdicts = [
         _verdict(
             trained,
-            "Near a real activation the output changes less than near a made-up one (KL at 0.2 typical distances)",
-            "ci_high(median(kl_near, 'random@real-other')) < ci_low(median(kl_near, 'random@random'))",
+            "Around a real activation the output changes less than around a made-up one in the same context (KL at 0.2 td)",
+            "ci_high(median(kl_near, 'random@real-other@site')) < ci_low(median(kl_near, 'random@random'))",
         ),
         _verdict(
             trained,
-            "It takes a longer push to reach 0.5 nats from a real activation",
-            "ci_low(median(threshold, 'random@real-other')) > ci_high(median(threshold, 'random@random'))",
+            "It takes a longer push to reach 0.5 nats",
+            "ci_low(median(threshold, 'random@real-other@site')) > ci_high(median(threshold, 'random@random'))",
         ),
         _verdict(
             trained,
-            "From a real activation KL stays below its own quadratic prediction until 0.5 nats (a plateau beyond curvature)",
-            "ci_low(median(quadratic_ratio, 'random@real-other')) > 1",
+            "KL from a real activation grows faster than its own curvature says: a flat start, then a jump",
+            "ci_high(median(quadratic_ratio, 'random@real-other')) < 1",
         ),
         _verdict(
-            untrained,
-            "The untrained twin never reaches 0.5 nats within 1.5 typical distances",
-            "censored('random@real-other') > 0.95",
+            trained,
+            "and the start is flatter, for the height reached, than from a made-up one",
+            "ci_high(median(near_share, 'random@real-other@site')) < ci_low(median(near_share, 'random@random'))",
+        ),
+        _apart(
+            "and flatter, for the height reached, than that of the untrained twin",
+            (trained, untrained),
+            Aggregate("median", ("near_share", "random@real-other")),
         ),
     ]
     return f"""## Evidence: plateaus
 
 `dirscope --batch plateaus` and `plateaus-untrained`: {bases} bases of each kind, pushed in covariance-matched random \
-directions at `{trained.recipe.site.write}`. Medians over curves with 95 % bootstrap intervals over bases; *td* is the typical
-distance between two real activations. *KL near* is KL at 0.2 td, *quadratic near* its Fisher prediction there, *over \
-quadratic* the threshold over where that prediction reaches 0.5 nats; *leaves* is the share of curves whose L2 ever
-exceeds 1.1 x its initial line, *plateau* where it does.
+directions at `{trained.recipe.site.write}`. Made-up bases all sit in one prompt, so their partner is the row of real activations
+written into that prompt. Medians over curves with 95 % bootstrap intervals over bases; *td* is the typical distance \
+between two real activations ({trained.info["typical_distance"]:.3g} trained, {untrained.info["typical_distance"]:.3g} untrained). *KL near* is KL at 0.2 td, *quadratic near* its Fisher
+prediction there, *near share* KL near over KL at 1.5 td (a parabola has 0.018), *over quadratic* the threshold over where \
+that prediction reaches 0.5 nats (below 1: a flat start and then a jump). *Leaves* is the share of curves whose L2 at the last
+layer ever exceeds 1.1 x its initial line, *plateau* the median distance where those do. The untrained twin's logits are
+so small that no push reaches 0.5 nats: only what has no scale can be compared with it.
 
-| weights | base | curves | td | KL near | quadratic near | threshold, td | over quadratic | leaves | plateau, td |
+| weights | base | curves | KL near | quadratic near | near share | threshold, td | over quadratic | leaves | plateau, td |
 |---|---|---|---|---|---|---|---|---|---|
 {chr(10).join(rows)}
 
@@ -273,13 +300,18 @@ def _late(early: Run, late: Run) -> str:
             f"| `{run.recipe.site.write}` | {_median(run, 'threshold', 'real-other', typical)} | "
             f"{_median(run, 'threshold', 'random', typical)} | {value:.3f} ({low:.3f} to {high:.3f}) |"
         )
-    (first, first_low, _), (last, _, last_high) = gaps
-    if first_low <= 0:
-        verdict = "there is no gap at the early layer to begin with, so this control has nothing to take away"
-    elif last_high < first_low:
-        verdict = f"holds: the gap falls from {first:+.3f} to {last:+.3f}, their intervals apart"
+    (first, first_low, first_high), (last, last_low, last_high) = gaps
+    change = f"from {first:+.3f} to {last:+.3f}"
+    if first_low <= 0 <= first_high:
+        verdict = f"there is no gap at the early layer that could go ({change})"
+    elif first_high < 0:
+        verdict = f"the gap at the early layer is the other way round ({change})"
+    elif last_low <= 0 <= last_high:
+        verdict = f"holds: the gap goes {change}, which cannot be told from none"
+    elif max(-last_low, last_high) < first_low:
+        verdict = f"partly: the gap shrinks {change}, but is still there"
     else:
-        verdict = f"does not show: the gap goes from {first:+.3f} to {last:+.3f}, within the intervals"
+        verdict = f"does not hold: the gap goes {change}"
     return f"""## Evidence: late-layer control
 
 `dirscope --batch late-layer`: the same written before the last block. Where the gap comes from later computation, it
@@ -289,7 +321,7 @@ should vanish there.
 |---|---|---|---|
 {chr(10).join(rows)}
 
-- The gap between real-other and random is smaller at the last layer: **{verdict}**."""
+- The gap between real-other and random vanishes at the last layer: **{verdict}**."""
 
 
 def _steering(run: Run) -> str:
@@ -344,6 +376,15 @@ def _verdict(run: Run, claim: str, check: str) -> str:
     outcome = evaluate(parse_check(check), run.summaries)
     word = "holds" if outcome.holds else "does not hold"
     return f"- {claim}: **{word}** (`{check}`: {_number(outcome.left)} against {_number(outcome.right)})."
+
+
+def _apart(claim: str, runs: tuple[Run, Run], aggregate: Aggregate) -> str:
+    """A claim that the first run's value is below the second's, their intervals apart."""
+    (first, (low, high)), (second, (other_low, other_high)) = (
+        (value_of(aggregate, run.summaries), bootstrap_interval(aggregate, run.summaries)) for run in runs
+    )
+    word = "holds" if high < other_low else "does not hold"
+    return f"- {claim}: **{word}** ({_interval(first, low, high)} against {_interval(second, other_low, other_high)})."
 
 
 def _wins(run: Run, first: str, second: str, claim: str) -> str:

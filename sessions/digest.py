@@ -141,6 +141,8 @@ def win_rates(rows: Sequence[Summary]) -> list[WinRate]:
     return found
 
 
+CONDITIONS: Final = ("label", "strength")
+"""Columns that say what was done: rows that differ in them are not averaged together."""
 ROWS_SHOWN: Final = 8
 CELL: Final = 48
 
@@ -151,6 +153,18 @@ def table_lines(name: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     table = [header, *([_cell(row[column]) for column in header] for row in rows[:ROWS_SHOWN])]
     lines = [f"{name}, {len(rows)} rows" + (f", the first {ROWS_SHOWN}:" if len(rows) > ROWS_SHOWN else ":")]
     lines += _aligned(table)
+    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[c] for c in CONDITIONS if c in row), []).append(row)
+    for condition, members in groups.items():
+        lines += [", ".join(map(_cell, condition)) + ":"] if len(groups) > 1 else []
+        lines += _means(name, header, members)
+    return lines
+
+
+def _means(name: str, header: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The mean of every numeric column that varies, with its bootstrap interval."""
+    lines = []
     for column in header:
         numeric = all(isinstance(row[column], float | bool) for row in rows)
         if numeric and any(row[column] != rows[0][column] for row in rows):

@@ -51,6 +51,7 @@ SUMMARY: Final = pa.schema(
         ("kl_near", pa.float64()),
         ("quadratic_near", pa.float64()),
         ("quadratic_ratio", pa.float64()),
+        ("near_share", pa.float64()),
     ]
 )
 BASES: Final = pa.schema(

@@ -161,7 +161,8 @@ def _evidence(folder: Path | None, model: Model) -> EvidenceFile | None:
         return None
 
     def text(ids: list[int]) -> str:
-        return str(model.tokenizer.decode(ids, skip_special_tokens=True))
+        # The end of a text is a place like any other, so it is shown.
+        return str(model.tokenizer.decode(ids)).replace(str(model.tokenizer.eos_token), " ¶ ")
 
     try:
         return EvidenceFile(folder, text)

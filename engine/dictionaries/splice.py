@@ -1,13 +1,14 @@
 """What it costs to put an SAE's reconstruction in place of the activations, at every position of a text.
 
-Loss with the SAE spliced in against the clean loss, and against zero and mean ablation, which give the loss a scale
-(Rajamanoharan et al. and the GDM progress update of 2024 report delta CE and the ablated loss, since "loss recovered"
-alone misleads). A BOS in front is left alone and not counted. Knows models and SAEs; no recipes.
+Loss with the SAE spliced in against the clean loss (delta loss, as in Rajamanoharan et al. 2024, arXiv 2407.14435), and
+against zero and mean ablation, which give it a scale; "loss recovered" alone misleads where ablating breaks the model
+altogether. A BOS in front is left alone and not counted. Knows models and SAEs; no recipes.
 """
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,12 +51,11 @@ class SplicedText:
         return self.ce_spliced - self.ce_clean
 
 
-def pack(texts: list[NDArray[np.int32]], separator: int | None, bos: int | None, width: int) -> NDArray[np.int64]:
-    """All texts as one stream, cut into rows [n, width] that start with BOS where there is one."""
-    end = [] if separator is None else [separator]
-    stream = np.concatenate([np.array([*text, *end], dtype=np.int64) for text in texts])
+def cut(texts: Sequence[NDArray[np.int32]], bos: int | None, width: int) -> NDArray[np.int64]:
+    """Consecutive rows [n, width] of each text, with BOS in front where there is one; what is left over is dropped."""
     room = width - (bos is not None)
-    rows = stream[: len(stream) // room * room].reshape(-1, room)
+    pieces = [text[: len(text) // room * room].reshape(-1, room) for text in texts]
+    rows = np.concatenate(pieces).astype(np.int64)
     return rows if bos is None else np.concatenate([np.full((len(rows), 1), bos, dtype=np.int64), rows], axis=1)
 
 
@@ -63,7 +63,10 @@ def pack(texts: list[NDArray[np.int32]], separator: int | None, bos: int | None,
 def mean_activation(model: Model, hook: HookPoint, rows: NDArray[np.int64], first: int) -> NDArray[np.float64]:
     """Mean over the positions of texts [n, pos] from `first` on, in the basis: [d_model]."""
     sums = [
-        model.to_basis(activations_everywhere(model, hook, torch.from_numpy(part)))[:, first:].double().sum((0, 1))
+        model.to_basis(activations_everywhere(model, hook, torch.from_numpy(part)))[:, first:]
+        .cpu()
+        .double()
+        .sum((0, 1))
         for part in np.array_split(rows, max(1, len(rows) // 32))
     ]
     return np.asarray(_numpy64(torch.stack(sums).sum(0)) / (len(rows) * (rows.shape[1] - first)))

@@ -70,6 +70,7 @@ def gather(sae: Sae, model: Model, plan: SaePlan, rows: NDArray[np.int64], say: 
     raised, lowered = _output_tokens(sae, model)
     width = SNIPPET_BEFORE + 1 + SNIPPET_AFTER
     padded = np.pad(rows, ((0, 0), (SNIPPET_BEFORE, SNIPPET_AFTER)), constant_values=NOTHING)
+    padded[:, SNIPPET_BEFORE] = NOTHING  # the BOS in front of every text
     windows = places[best, features].astype(np.int64)[..., None] + np.arange(width)
     return Evidence(
         tokens=rows.shape[0] * (rows.shape[1] - 1),

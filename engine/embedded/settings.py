@@ -37,7 +37,7 @@ class SaePlan:
 
 
 SAE_PLANS: Final = (
-    SaePlan(1, 1536, 8_000_000),
+    SaePlan(1, 2048, 8_000_000),
     SaePlan(1, 512, 4_000_000, default=False),
     SaePlan(3, 1536, 8_000_000),
     SaePlan(5, 1536, 8_000_000),
@@ -61,7 +61,11 @@ class Settings:
     warmup_steps: int = 200
     matrix_weight_decay: float = 0.4
     weight_decay: float = 0.1
-    dropout: float = 0.0
+    dropout: float = 0.15
+    dropout_from: float = 0.7158
+    """Share of the run after which dropout is on (Liu et al. 2023, arXiv 2303.01500). Before, it would slow learning;
+    later, the stories have been seen so often that the model would learn them by heart. Chosen where the held-out loss
+    began to rise without it."""
     seed: int = 0
     population_samples: int = 2000
     evaluation_samples: int = 500

@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         drawn = {name: draw(model, n, length, seed, log.say) for name, (n, seed) in parts.items()}
         save_file(drawn, out / "samples.safetensors")
         bpe, bos = tokenizer.backend_tokenizer, int(tokenizer.bos_token_id)
-        copied = verbatim_share(drawn["population"], [encode(s.train, bpe, bos) for s in sources])
+        copied = verbatim_share(np.concatenate(list(drawn.values())), [encode(s.train, bpe, bos) for s in sources])
         shapes = {name: list(rows.shape) for name, rows in drawn.items()}
         log.write("samples", **shapes, verbatim_tokens=VERBATIM_TOKENS, verbatim_share=round(copied, 5))
     _saes(sources, tokenizer, model, settings, out, log)

@@ -32,9 +32,9 @@ from engine.recipe import ModelSection, SaeSection
 if TYPE_CHECKING:
     from engine.embedded.features import Evidence
 
-BATCH: Final = 2048
+BATCH: Final = 1024
 LEARNING_RATE: Final = 1e-3
-POOL_BATCHES: Final = 16
+POOL_BATCHES: Final = 32
 """Activations of this many batches are shuffled together, so that a batch is not of a few texts only."""
 
 

@@ -40,6 +40,8 @@ class Experiment:
     tables: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """For one that yields rows in place of curves: its tables and their numeric columns, which an expectation may
     aggregate. Empty for one that yields curves."""
+    needs_sae: bool = False
+    """Whether it uses the write hook's SAE whatever the directions are."""
     keeps_tokens: bool = False
     """Whether each curve carries its next-token table, so that replay can show it without a model."""
 

@@ -1,8 +1,8 @@
 """`sae-fidelity`: what the model loses when an SAE's reconstruction stands in for its activations everywhere.
 
 One row per text in the table `splice`. Texts come from `population.prompts`; the SAE is that of the write hook. Delta
-CE and the ablated losses are given instead of "loss recovered", which misleads in residual streams (GDM progress
-update, 2024).
+CE and the ablated losses are given instead of "loss recovered", which misleads in residual streams (a footnote of the
+GDM mechanistic interpretability team's progress update #1, 2024).
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from engine.laboratory import Laboratory
     from engine.results import Event
 
-AT_ONCE = 16
+LOGITS_AT_ONCE = 50_000_000
+"""Bounds the texts of one pass by the memory of their logits, of which there are a few copies in float64."""
+TEXTS_AT_ONCE = 16
 TABLE = "splice"
 COLUMNS = (
     "tokens",
@@ -42,7 +44,7 @@ class SaeFidelityOptions(NoOptions):
 
 
 def _run(lab: Laboratory) -> Iterator[Event]:
-    from engine.dictionaries.splice import mean_activation, pack, splice
+    from engine.dictionaries.splice import cut, mean_activation, splice
     from engine.errors import RecipeError
     from engine.results import Progress, RowResult
 
@@ -51,21 +53,22 @@ def _run(lab: Laboratory) -> Iterator[Event]:
     model, hook, sae = lab.model, lab.where.write, lab.features
     width = min(options.tokens, model.context)
     bos = model.bos if lab.where.bos else None
-    rows = pack(lab.texts, model.eos, bos, width)[: options.texts]
+    rows = cut(lab.texts, bos, width)[: options.texts]
     if not len(rows):
         raise RecipeError(f"The texts hold fewer than {width} tokens: lower options.tokens or use other texts.")
     first = 0 if bos is None else 1
     mean = mean_activation(model, hook, rows, first)
     done = lab.held.rows.get(TABLE, 0)
-    for start in range(0, len(rows), AT_ONCE):
-        if start + AT_ONCE <= done:
+    at_once = max(1, min(TEXTS_AT_ONCE, LOGITS_AT_ONCE // (width * model.d_vocab)))
+    for start in range(0, len(rows), at_once):
+        if start + at_once <= done:
             continue
         lab.checkpoint()
-        for i, text in enumerate(splice(model, sae, hook, rows[start : start + AT_ONCE], first, mean), start):
+        for i, text in enumerate(splice(model, sae, hook, rows[start : start + at_once], first, mean), start):
             if i >= done:
                 values = {name: getattr(text, name) for name in COLUMNS}
                 yield RowResult(TABLE, {"text": i, **values})
-        yield Progress("splicing", min(start + AT_ONCE, len(rows)), len(rows))
+        yield Progress("splicing", min(start + at_once, len(rows)), len(rows))
 
 
 EXPERIMENTS.register(
@@ -77,5 +80,6 @@ EXPERIMENTS.register(
         default_directions=({"kind": "sae-error"},),
         options=SaeFidelityOptions,
         tables={TABLE: COLUMNS},
+        needs_sae=True,
     )
 )

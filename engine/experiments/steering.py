@@ -80,6 +80,7 @@ def _run(lab: Laboratory) -> Iterator[Event]:
                             "steered": after,
                             "unsteered_hit": bool(hit.search(before)),
                             "steered_hit": bool(hit.search(after)),
+                            "hit_change": float(bool(hit.search(after))) - float(bool(hit.search(before))),
                         },
                     )
                 number += 1
@@ -95,7 +96,7 @@ EXPERIMENTS.register(
         default_directions=({"kind": "steering", "plus": "She was very happy", "minus": "She was very sad"},),
         options=SteeringOptions,
         tables={
-            TABLE: ("strength", "added_norm", "share_of_norm", "unsteered_hit", "steered_hit"),
+            TABLE: ("strength", "added_norm", "share_of_norm", "unsteered_hit", "steered_hit", "hit_change"),
         },
     )
 )

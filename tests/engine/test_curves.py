@@ -60,12 +60,16 @@ def test_value_at_is_linear_between_steps() -> None:
     assert value_at(A, values, 5.01) is None
 
 
-def test_quadratic_ratio_is_one_for_a_quadratic() -> None:
+def test_quadratic_ratio_is_one_for_a_parabola_and_small_for_a_plateau() -> None:
     fisher, level = 0.08, 0.5
     x = np.linspace(0, 6, 4001)
     reached = threshold(x, x**2 / 2 * fisher, level)
     assert quadratic_ratio(reached, fisher, level) == pytest.approx(1.0, abs=1e-5)
-    # A curve that stays at zero until 5 and jumps reaches the level later than its curvature says.
-    assert quadratic_ratio(5.0, fisher, level) == pytest.approx(5 / math.sqrt(2 * level / fisher))
+    # a^4 grows faster than its curvature at 0, which the parabola below it stands for.
+    steep = x**2 / 2 * fisher + x**4 / 100
+    assert quadratic_ratio(threshold(x, steep, level), fisher, level) < 0.75
+    # 1 - exp(-a^2 F/2) saturates, so it comes later.
+    late = -np.expm1(-(x**2) / 2 * fisher)
+    assert quadratic_ratio(threshold(x, late, level), fisher, level) > 1.1
     assert quadratic_ratio(None, fisher, level) is None
     assert quadratic_ratio(5.0, 0.0, level) is None

@@ -189,8 +189,9 @@ def test_feature_directions_are_contributions_of_the_sae(embedded: Model, worksh
 
 def test_feature_indices_out_of_range_are_refused(embedded: Model, workshop: Workshop) -> None:
     lab = lab_of(embedded, workshop)
-    with pytest.raises(DirectionError, match="use 0 to 1535"):
-        draw(lab, "sae-feature", 0, index=1536)
+    n = lab.features.n_features
+    with pytest.raises(DirectionError, match=f"use 0 to {n - 1}"):
+        draw(lab, "sae-feature", 0, index=n)
     with pytest.raises(DirectionError, match="are active at this base"):
         draw(lab, "sae-feature", 500)
 

@@ -106,3 +106,18 @@ def test_a_check_holds_or_fails_with_its_values() -> None:
 def test_what_is_not_of_the_grammar_is_refused(text: str) -> None:
     with pytest.raises(RecipeError):
         parse_check(text)
+
+
+def test_an_interval_of_what_one_base_holds_is_unknown() -> None:
+    rows = [row(i, i, "random", float(i + 1), "real-other") for i in range(9)] + [row(9, 9, "random", 4.0)]
+    alone = evaluate(parse_check("ci_low(median(threshold, 'random@prompt')) < 99"), rows)
+    assert math.isnan(alone.left)
+    assert not alone.holds
+    many = evaluate(parse_check("ci_high(median(threshold, 'random@real-other')) < 9.5"), rows)
+    assert 5 < many.left <= 9
+
+
+def test_real_activations_in_the_sites_context_have_a_name_of_their_own() -> None:
+    rows = [row(0, 0, "random", 1.0, "real-other"), row(1, 1, "random", 2.0, "real-other@site")]
+    assert evaluate(parse_check("median(threshold, 'random@real-other@site') == 2"), rows).holds
+    assert evaluate(parse_check("median(threshold, 'random@real-other') == 1"), rows).holds

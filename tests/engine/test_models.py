@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from engine.dictionaries.sae import load_sae
-from engine.embedded import HERE, MODEL_DIR, SAES_DIR, TRAINING_LOG
+from engine.embedded import MODEL_DIR, SAES_DIR
 from engine.errors import LoadError, PromptError, SaeError
 from engine.hooks import parse_hook
 from engine.models import Model, load_model
@@ -42,8 +42,8 @@ def test_bos_is_put_once_and_never_doubled(embedded: Model) -> None:
 
 
 def test_prompts_that_do_not_fit_are_refused(embedded: Model) -> None:
-    with pytest.raises(PromptError, match="context of 128"):
-        embedded.encode("word " * 200, "auto")
+    with pytest.raises(PromptError, match="context of 256"):
+        embedded.encode("word " * 300, "auto")
     with pytest.raises(PromptError, match="empty"):
         embedded.encode("", "auto")
 
@@ -140,15 +140,6 @@ def test_reinitialised_weights_are_seeded_and_untrained(embedded: Model) -> None
     assert losses[0] < 0.6 * losses[1]
 
 
-def test_bundled_files_are_small_and_their_log_shows_learning() -> None:
-    total = sum(f.stat().st_size for f in HERE.rglob("*") if f.is_file() and f.suffix != ".pyc")
-    assert total < 16_000_000
-    events = [json.loads(line) for line in TRAINING_LOG.read_text().splitlines()]
-    held_out = [e["held_out_loss"] for e in events if "held_out_loss" in e]
-    assert held_out[-1] < held_out[0]
-    assert any(e["event"] == "sae" and 0 < e["unexplained_variance"] < 0.5 for e in events)
-
-
 @pytest.mark.parametrize(("processing", "raw"), [({"center_writing_weights": True}, False), ({}, True)])
 def test_saes_are_fed_in_the_basis_they_were_trained_in(
     embedded: Model, tmp_path: Path, processing: dict, raw: bool
@@ -201,8 +192,8 @@ def report(text: str) -> None:
 
 
 def test_an_sae_of_another_hook_is_refused(embedded: Model) -> None:
-    with pytest.raises(SaeError, match=r"no bundled SAE for blocks\.3\.hook_resid_pre"):
-        load_sae(SaeSection(), embedded, parse_hook("blocks.3.hook_resid_pre", 6), report)
+    with pytest.raises(SaeError, match=r"no bundled SAE for blocks\.2\.hook_resid_pre"):
+        load_sae(SaeSection(), embedded, parse_hook("blocks.2.hook_resid_pre", 6), report)
     folder = str(SAES_DIR / "blocks.1.hook_resid_pre")
     with pytest.raises(SaeError, match=r"trained on blocks\.1\.hook_resid_pre, but the write hook is"):
         load_sae(SaeSection(release=folder), embedded, parse_hook("blocks.3.hook_resid_pre", 6), report)
@@ -210,10 +201,22 @@ def test_an_sae_of_another_hook_is_refused(embedded: Model) -> None:
 
 def test_an_sae_of_another_width_is_refused(llama: Model) -> None:
     folder = str(SAES_DIR / "blocks.1.hook_resid_pre")
-    with pytest.raises(SaeError, match="width 192"):
+    with pytest.raises(SaeError, match="width 256"):
         load_sae(SaeSection(release=folder), llama, parse_hook("blocks.1.hook_resid_pre", 4), report)
     with pytest.raises(SaeError, match="belongs to the embedded model"):
         load_sae(SaeSection(), llama, parse_hook("blocks.1.hook_resid_pre", 4), report)
+
+
+def test_a_hook_may_have_several_saes(embedded: Model) -> None:
+    hook = parse_hook("blocks.1.hook_resid_pre", 6)
+    default = load_sae(SaeSection(), embedded, hook, report)
+    named = load_sae(SaeSection(sae_id="blocks.1.hook_resid_pre"), embedded, hook, report)
+    ids = [folder.name for folder in SAES_DIR.iterdir() if folder.name.startswith("blocks.1.hook_resid_pre.")]
+    other = load_sae(SaeSection(sae_id=ids[0]), embedded, hook, report)
+    assert default.sha256 == named.sha256 != other.sha256
+    assert default.n_features > other.n_features
+    with pytest.raises(SaeError, match=r"was trained on blocks\.1\.hook_resid_pre, but the write hook is"):
+        load_sae(SaeSection(sae_id=ids[0]), embedded, parse_hook("blocks.3.hook_resid_pre", 6), report)
 
 
 def test_hub_saes_fail_offline_with_one_sentence(embedded: Model) -> None:

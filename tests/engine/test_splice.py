@@ -9,12 +9,14 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from engine.dictionaries.sae import Sae, load_sae
-from engine.dictionaries.splice import mean_activation, pack, splice
+from engine.dictionaries.splice import cut, mean_activation, splice
 from engine.embedded import MODEL_DIR, SAES_DIR, SAMPLES_FILE
 from engine.hooks import parse_hook
 from engine.metrics import kl, kl_rows
 from engine.models import Model
-from engine.recipe import SaeSection
+from engine.recipe import PopulationSection, SaeSection
+from engine.texts import joined
+from engine.workshop import Workshop
 
 HOOK = parse_hook("blocks.1.hook_resid_pre", 6)
 
@@ -77,10 +79,21 @@ def test_losses_and_kl_are_those_of_a_model_edited_by_hand(embedded: Model, sae:
         assert text.ce_zero > text.ce_spliced > text.ce_clean - 0.1
 
 
-def test_texts_are_packed_with_separators_and_a_bos_in_front() -> None:
-    texts = [np.array([5, 6, 7], np.int32), np.array([8], np.int32), np.array([9, 10, 11, 12], np.int32)]
-    assert pack(texts, 1, 0, 4).tolist() == [[0, 5, 6, 7], [0, 1, 8, 1], [0, 9, 10, 11]]
-    assert pack(texts, None, None, 3).tolist() == [[5, 6, 7], [8, 9, 10]]
+def test_texts_are_cut_one_by_one_and_joined_where_they_stood_together() -> None:
+    groups = [[np.array([5, 6], np.int32), np.array([8], np.int32)], [np.array([], np.int32), np.array([9], np.int32)]]
+    assert [t.tolist() for t in joined(groups, 1)] == [[5, 6, 1, 8], [1, 9]]
+    assert [t.tolist() for t in joined(groups, None)] == [[5, 6, 8], [9]]
+    texts = [np.array([5, 6, 7, 8], np.int32), np.array([9], np.int32), np.array([10, 11], np.int32)]
+    assert cut(texts, 0, 3).tolist() == [[0, 5, 6], [0, 7, 8], [0, 10, 11]]
+    assert cut(texts, None, 2).tolist() == [[5, 6], [7, 8], [10, 11]]
+
+
+def test_the_evaluation_texts_are_the_samples_as_they_were_drawn(embedded: Model) -> None:
+    from safetensors.numpy import load_file as load_numpy
+
+    section = PopulationSection(prompts="bundled-evaluation")
+    rows = cut(joined(Workshop().texts(embedded, section), embedded.eos), embedded.bos, 64)
+    assert (rows == load_numpy(SAMPLES_FILE)["evaluation"]).all()
 
 
 def test_kl_of_rows_is_kl_of_each_pair() -> None:

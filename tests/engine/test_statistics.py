@@ -97,25 +97,40 @@ def test_the_bases_own_tokens_are_dropped(embedded: Model) -> None:
     assert others <= {tuple(t) for t in own.population.token_ids}
 
 
+def flat(section: PopulationSection, model: Model, cache: Path | None) -> list[np.ndarray]:
+    return [document for group in read_texts(section, model, 12, cache, lambda text: None) for document in group]
+
+
 def test_samples_of_a_model_are_seeded_kept_and_cut_at_separators(llama: Model, tmp_path: Path) -> None:
     section = PopulationSection(prompts="samples", seed=4)
-    first = read_texts(section, llama, tmp_path, lambda text: None)
+    first = flat(section, llama, tmp_path)
     files = list(tmp_path.glob("samples-*.safetensors"))
     assert len(files) == 1
     written = files[0].stat().st_mtime_ns
-    again = read_texts(section, llama, tmp_path, lambda text: None)
+    again = flat(section, llama, tmp_path)
     assert files[0].stat().st_mtime_ns == written
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
-    fresh = read_texts(section, llama, None, lambda text: None)
+    fresh = flat(section, llama, None)
     assert all(np.array_equal(a, b) for a, b in zip(first, fresh, strict=True))
     assert not any((text == llama.bos).any() for text in first)
 
 
 def test_text_files_are_cut_at_separators_and_others_refused(embedded: Model, tmp_path: Path) -> None:
     (tmp_path / "texts.txt").write_text("One day a cat.\n<|endoftext|>\nTwo dogs ran.\n")
-    texts = read_texts(PopulationSection(prompts=str(tmp_path / "texts.txt")), embedded, None, lambda text: None)
+    texts = flat(PopulationSection(prompts=str(tmp_path / "texts.txt")), embedded, None)
     assert [embedded.tokenizer.decode(t) for t in texts] == ["One day a cat.", "Two dogs ran."]
     with pytest.raises(RecipeError, match="no text file"):
-        read_texts(PopulationSection(prompts="./nothing.txt"), embedded, None, lambda text: None)
+        flat(PopulationSection(prompts="./nothing.txt"), embedded, None)
     with pytest.raises(LoadError, match="Cannot read the dataset"):
-        read_texts(PopulationSection(prompts="someone/stories"), embedded, None, lambda text: None)
+        flat(PopulationSection(prompts="someone/stories"), embedded, None)
+
+
+def test_prompts_longer_than_the_bundled_samples_still_have_a_population(embedded: Model, tmp_path: Path) -> None:
+    """From longer samples of the same model, drawn once and kept."""
+    prompt = "Once upon a time, there was a little girl who had a dog. " * 6
+    recipe = parse_recipe({"site": {"prompt": prompt}, "population": {"n": 60}})
+    lab = Laboratory(embedded, recipe, Workshop(tmp_path))
+    assert len(lab.where.token_ids) > 64
+    assert len(lab.population.vectors) == 60
+    assert lab.population.token_ids.shape[1] == len(lab.where.token_ids)
+    assert len(list(tmp_path.glob("samples-*.safetensors"))) == 1

@@ -59,6 +59,7 @@ def test_steering_rows_pair_texts_and_find_words(embedded: Model) -> None:
         for side in ("unsteered", "steered"):
             words = row[side].lower().replace(",", " ").replace(".", " ").split()
             assert row[f"{side}_hit"] == bool({"ball", "dog"} & set(words))
+        assert row["hit_change"] == row["steered_hit"] - row["unsteered_hit"]
         if row["strength"] == 0:
             assert row["steered"] == row["unsteered"]
         elif row["kind"] == "steering":
@@ -83,6 +84,11 @@ def test_tables_can_be_expected_of() -> None:
     # Of 27 equally likely resamples, the smallest and largest means have a chance of 1/27 each, above 2.5 %.
     assert (low, high) == (pytest.approx(0.1), pytest.approx(0.6))
     assert math.isnan(value_of(Aggregate("mean", ("delta_ce", "table:splice")), (), {}))
+    # Rows that share their random numbers are one draw, however often they stand there.
+    again = {"splice": [{**row, "sample": i} for _ in range(5) for i, row in enumerate(tables["splice"])]}
+    assert bootstrap_interval(Aggregate("mean", ("delta_ce", "table:splice")), (), again) == (
+        pytest.approx(0.1), pytest.approx(0.6)
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file
+from transformers import GPT2LMHeadModel
 
 from engine.embedded.corpus import Rows, encode, evaluation_rows, read_source
-from engine.embedded.sample import VERBATIM_TOKENS, verbatim_share
+from engine.embedded.sample import VERBATIM_TOKENS, draw, verbatim_share
 from engine.embedded.settings import Log, SaePlan, Settings
 from engine.embedded.train import main
 from engine.embedded.train_model import build_model, schedule, train_model, train_tokenizer
@@ -159,6 +160,10 @@ def test_the_command_makes_everything_and_makes_nothing_twice(
         assert 0 < card["unexplained_variance"] < 0.7
         assert card["l0"] <= plan.k
         assert load_file(folder / "features.safetensors")["snippets"].shape == (plan.width, 4, 18)
+    # What comes after the model stage in one go is what a process that loads the stored model would make.
+    stored = GPT2LMHeadModel.from_pretrained(out / "model", dtype=torch.float32).eval()
+    again = draw(stored, 30, 30, 0, lambda text: None)
+    assert (again == samples["population"]).all()
     before = {f: f.read_bytes() for f in out.rglob("*") if f.is_file()}
     main(arguments)
     assert {f: f.read_bytes() for f in out.rglob("*") if f.is_file()} == before

@@ -101,7 +101,7 @@ def test_features_are_listed_with_their_share(worker: Worker) -> None:
 
 
 def test_a_hook_without_an_sae_says_so(worker: Worker) -> None:
-    elsewhere = parse_recipe({"site": {"prompt": "One day", "write": "blocks.3.hook_resid_pre"}})
+    elsewhere = parse_recipe({"site": {"prompt": "One day", "write": "blocks.2.hook_resid_pre"}})
     worker.send(FeaturesRequest(9, elsewhere))
     listed = [r.body for r in replies(worker, 9)][-1]
     assert isinstance(listed, FeatureList)

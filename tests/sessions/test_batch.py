@@ -20,7 +20,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from engine.embedded import MODEL_DIR
+from engine.embedded import MODEL_DIR, SAES_DIR
 from sessions.reader import read_run
 from tests.conftest import RECIPE, command
 from tests.reference import Reference, js, kl
@@ -76,7 +76,7 @@ def test_stored_next_tokens_are_those_of_the_model(run_folder: Path) -> None:
     reference = Reference.load(MODEL_DIR, centred=True)
     record = json.loads((run_folder / "run.json").read_text())
     host = pq.read_table(run_folder / "bases.parquet").to_pylist()[0]
-    zero = np.zeros(192)
+    zero = np.zeros(record["model"]["d_model"])
     logits, _ = reference.run(host["token_ids"], host["position"], host["position"], record["site"]["write"], [], zero)
     top = logits.softmax(-1).topk(10)
     rows = [r for r in pq.read_table(run_folder / "tokens.parquet").to_pylist() if (r["curve"], r["step"]) == (0, 0)]
@@ -91,7 +91,8 @@ def test_the_record_says_where_the_numbers_come_from(run_folder: Path) -> None:
     assert len(record["model"]["weights_sha256"]) == 64
     assert record["site"]["tokens"][record["site"]["position"]] == " who"
     assert record["site"]["position"] == len(record["site"]["token_ids"]) - 1
-    assert record["sae"]["n_features"] == 1536
+    config = json.loads((SAES_DIR / record["sae"]["sae_id"] / "cfg.json").read_text())
+    assert record["sae"]["n_features"] == config["d_sae"]
     assert record["typical_distance"] > 0
     assert record["path"]["stop"] == pytest.approx(1.5 * record["typical_distance"])
     assert {"kl", "threshold", "basis", "population"} <= set(record["definitions"])

@@ -15,8 +15,8 @@ from sessions.reader import read_run
 from tests.conftest import command
 
 SMALL = {
-    "plateaus": ("bases.0.count=24", "bases.1.count=24", "path.steps=45"),
-    "plateaus-untrained": ("bases.0.count=4", "bases.1.count=4", "path.steps=45"),
+    "plateaus": ("bases.0.count=24", "bases.1.count=24", "bases.2.count=24", "path.steps=45"),
+    "plateaus-untrained": ("bases.0.count=4", "bases.1.count=4", "bases.2.count=4", "path.steps=45"),
     "sensitive-directions": ("bases.0.count=12", "path.steps=45"),
     "late-layer": ("bases.0.count=12", "path.steps=45"),
     "sae-fidelity": ("options.texts=60",),

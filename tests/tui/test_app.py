@@ -337,7 +337,7 @@ def test_mistakes_are_said_where_they_stay_and_nothing_is_lost() -> None:
         await until(pilot, lambda: "prompt is empty" in frame(pilot), "the sentence")
         assert probe.recipe == before
         probe.query_one("#prompt", Input).value = "word " * 300
-        await until(pilot, lambda: "context of 128" in frame(pilot), "the other sentence")
+        await until(pilot, lambda: "context of 256" in frame(pilot), "the other sentence")
         assert len(probe.drawn.curves) == 24  # the last good picture stays
         probe.query_one("#prompt", Input).value = "One day"
         await until(pilot, lambda: not probe.problem and probe.picture.ended and probe.folder is not None, "recovery")
