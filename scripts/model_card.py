@@ -21,6 +21,7 @@ import numpy as np
 
 from engine.embedded import HERE, MODEL_DIR, SAES_DIR, TRAINING_LOG
 from engine.expect import Aggregate, bootstrap_interval, evaluate, parse_check, select, value_of
+from sessions.printable import printable
 from sessions.reader import Run, read_run
 
 RUNS: dict[str, tuple[str, ...]] = {
@@ -145,7 +146,7 @@ When dropout starts was chosen by looking at the held-out loss, so that loss is 
 
 def _stories(run: Run) -> str:
     prompt, samples = run.recipe.site.prompt, _log("samples")[-1]
-    texts = [" ".join(str(row["unsteered"]).split()) for row in run.tables["rollouts"]]
+    texts = [" ".join(printable(str(row["unsteered"])).split()) for row in run.tables["rollouts"]]
     told = "\n\n".join(f"> **{prompt}**{'' if text.startswith((',', '.')) else ' '}{text}" for text in texts)
     return (
         f"## Stories it tells\n\nTemperature 0.7, the first three it drew.\n\n{told}\n\nOf the bundled samples' windows of \
@@ -395,7 +396,7 @@ def _wins(run: Run, first: str, second: str, claim: str) -> str:
 
 
 def _one_line(text: object) -> str:
-    return " ".join(str(text).split()).replace("|", "\\|")
+    return " ".join(printable(str(text)).split()).replace("|", "\\|")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import numpy as np
 from engine.directions import DIRECTIONS
 from engine.expect import Aggregate, bootstrap_interval, number_of, quantile, value_of
 from engine.results import Summary
+from sessions.printable import printable
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,7 @@ def _means(name: str, header: Sequence[str], rows: Sequence[Mapping[str, Any]]) 
 def _cell(value: Any) -> str:
     if isinstance(value, float):
         return number(value)
-    text = " ".join(str(value).split())
+    text = " ".join(printable(str(value)).split())
     return text if len(text) <= CELL else text[: CELL - 1] + "…"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import unicodedata
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from engine.embedded import HERE
+from sessions.digest import table_lines
 from sessions.reader import read_run
 from tests.conftest import command
 
@@ -124,3 +126,10 @@ def test_the_committed_card_says_what_the_files_beside_it_say() -> None:
     for file in (HERE / "saes").glob("*/card.json"):
         card = json.loads(file.read_text())
         assert f"| {card['ce_spliced']:.3f} |" in text
+
+
+def test_what_a_model_writes_cannot_drive_a_terminal() -> None:
+    rows = [{"label": "a", "steered": "x\x1b[2Jy\x07\n z\u202e", "steered_hit": True}] * 2
+    lines = table_lines("rollouts", rows)
+    assert not any(unicodedata.category(c)[0] == "C" for line in lines for c in line)
+    assert "x·[2Jy· z·" in lines[2]

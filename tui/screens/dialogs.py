@@ -14,6 +14,7 @@ from textual.widgets import Input, Label, Markdown, OptionList, Static
 from textual.widgets.option_list import Option
 
 from engine.protocol import ActiveFeature, Continuations
+from sessions.printable import printable
 
 BACK: list[BindingType] = [Binding("escape", "dismiss(None)", "back")]
 
@@ -136,12 +137,12 @@ class FeatureCard(_Reading):
         text.append(f"fires on {evidence.rate:.2%} of the model's own text\n\n", style="not bold")
         for word, tokens in (("raises ", evidence.raised), ("lowers ", evidence.lowered)):
             text.append(word, style="dim")
-            text.append(" ".join(f"⟨{token}⟩" for token in tokens) + "\n", style="not bold")
+            text.append(" ".join(f"⟨{printable(token)}⟩" for token in tokens) + "\n", style="not bold")
         text.append("\nwhere it fires most\n", style="dim")
         for snippet in evidence.snippets:
-            text.append(f"{snippet.activation:>6.2f}  {_flat(snippet.before)}", style="not bold")
-            text.append(_flat(snippet.token), style="bold reverse")
-            text.append(f"{_flat(snippet.after)}\n", style="not bold")
+            text.append(f"{snippet.activation:>6.2f}  {printable(snippet.before)}", style="not bold")
+            text.append(printable(snippet.token), style="bold reverse")
+            text.append(f"{printable(snippet.after)}\n", style="not bold")
         if not evidence.snippets:
             text.append("nowhere in the text looked at\n", style="not bold")
         return text
@@ -160,7 +161,7 @@ class Writings(_Reading):
 
     def _head(self) -> Text:
         text = Text("what the model goes on to write\n", style="bold")
-        text.append(f"{_flat(self._prompt)} ...\n\n", style="not bold dim")
+        text.append(f"{printable(self._prompt)} ...\n\n", style="not bold dim")
         return text
 
     def fill(self, found: Continuations) -> None:
@@ -178,12 +179,7 @@ class Writings(_Reading):
             )
         for plain, steered in found.pairs:
             text.append("\nas is     ", style="dim")
-            text.append(f"{_flat(plain)}\n", style="not bold")
+            text.append(f"{printable(plain)}\n", style="not bold")
             text.append("with it   ", style="bold")
-            text.append(f"{_flat(steered)}\n", style="not bold")
+            text.append(f"{printable(steered)}\n", style="not bold")
         self.query_one("#reading", Static).update(text)
-
-
-def _flat(text: str) -> str:
-    """On one line."""
-    return text.replace("\n", " ")
