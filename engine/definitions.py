@@ -37,5 +37,13 @@ DEFINITIONS: Final[Mapping[str, str]] = {
         "and then a jump; null when either is never reached"
     ),
     "near_share": "kl_near / KL at the end of the path: how flat the start is, whatever the scale",
+    "ce_clean, ce_spliced, ce_zero, ce_mean": (
+        "mean cross-entropy of the next token, nats, over the tokens replaced: nothing replaced, the SAE's "
+        "reconstruction, zero in the basis, the mean activation of these texts; BOS stays and is not counted"
+    ),
+    "delta_ce": "ce_spliced - ce_clean; the table's kl: mean KL(clean || spliced) over the same tokens, nats",
+    "squared_error, squared_distance": "mean |x - SAE(x)|^2 and |x - mean|^2: their ratio is the variance unexplained",
+    "added_norm, share_of_norm": "length of what is added at the site's position and every later one; over |x| there",
+    "unsteered_hit, steered_hit, hit_change": "whether a text holds one of options.words; steered minus unsteered",
     "win_rate": "mean over bases of P(threshold_a < threshold_b | same base); censored = +infinity, ties = 1/2",
 }

@@ -132,6 +132,8 @@ class _Parser:
                 continue
             columns: Sequence[str] = SUMMARY_NUMBERS
             table = table_of(argument)
+            if table is None and self.tables:
+                self.fail(f"this experiment yields no curves; its tables: {', '.join(self.tables)}")
             if table is not None:
                 if table not in self.tables or function in ("censored", "win_rate"):
                     self.fail(

@@ -141,22 +141,15 @@ def _skipping(layers: Sequence[nn.Module], boundary: int, injected: Tensor, retu
 
         return forward
 
-    def inject(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return ((injected, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": injected})
-
-    handle = None
     try:
         for i in range(boundary):
             # Straight into __dict__: wrappers forward setattr to the module they wrap, and deleting would not undo it.
             layers[i].__dict__["forward"] = passing(returns[i], injected if i == boundary - 1 else None)
-        if boundary == 0:
-            handle = layers[0].register_forward_pre_hook(inject, with_kwargs=True)
-        yield
+        with replacing(layers, 0, lambda stream: injected) if boundary == 0 else contextlib.nullcontext():
+            yield
     finally:
         for i in range(boundary):
             layers[i].__dict__.pop("forward", None)
-        if handle is not None:
-            handle.remove()
 
 
 def _into(reads: list[Tensor], i: int) -> Callable[[Tensor], None]:
@@ -262,25 +255,23 @@ class Forward:
 @torch.no_grad()
 def activations(model: Model, hook: HookPoint, token_ids: Tensor, index: int) -> Tensor:
     """Raw residuals [n, d_model] at a hook and token index of many equally long texts [n, pos]; stops at the hook."""
-    found: list[Tensor] = []
-
-    def take(stream: Tensor) -> None:
-        found.append(stream[:, index].clone())
-        raise _Stop
-
-    for rows in token_ids.split(POPULATION_ROWS):
-        with contextlib.suppress(_Stop), _reading(model.layers, hook.boundary, take):
-            model.network(input_ids=rows.to(model.device), use_cache=False)
-    return torch.cat(found)
+    return torch.cat(
+        [_captured(model, hook, rows, lambda stream: stream[:, index]) for rows in token_ids.split(POPULATION_ROWS)]
+    )
 
 
 @torch.no_grad()
 def activations_everywhere(model: Model, hook: HookPoint, token_ids: Tensor) -> Tensor:
     """Raw residuals [n, pos, d_model] at a hook and every token of equally long texts [n, pos]; stops at the hook."""
+    return _captured(model, hook, token_ids, lambda stream: stream)
+
+
+def _captured(model: Model, hook: HookPoint, token_ids: Tensor, part: Callable[[Tensor], Tensor]) -> Tensor:
+    """A part of the stream [n, pos, d_model] at a hook."""
     found: list[Tensor] = []
 
     def take(stream: Tensor) -> None:
-        found.append(stream.clone())
+        found.append(part(stream).clone())
         raise _Stop
 
     with contextlib.suppress(_Stop), _reading(model.layers, hook.boundary, take):

@@ -99,10 +99,13 @@ class Laboratory:
     def population(self) -> Population:
         return self.workshop.population(self.model, self.recipe.population, self.where)
 
-    @property
-    def texts(self) -> Sequences:
-        """What the population's source holds: token sequences without BOS, a sampled row or a whole file each."""
-        return joined(self.workshop.texts(self.model, self.recipe.population), self.model.eos)
+    def texts(self, longest: int) -> Sequences:
+        """What the population's source holds: token sequences without BOS, a sampled row or a whole file each.
+
+        Args:
+            longest: tokens of the rows that will be cut from them.
+        """
+        return joined(self.workshop.texts(self.model, self.recipe.population, longest), self.model.eos)
 
     @cached_property
     def features(self) -> Any:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
@@ -20,15 +19,17 @@ from engine.embedded import BUNDLED_SAMPLES, MODEL_DIR, SAMPLES_FILE
 from engine.errors import LoadError, RecipeError
 from engine.models import Model, Report
 from engine.recipe import PopulationSection
+from engine.sampling import sample_rows
 
 Sequences = list[NDArray[np.int32]]
 Groups = list[Sequences]
 """Documents that stood behind each other: those of one sampled row, which may be cut off at both ends, or of a file."""
 
 SAMPLES: Final = 500
+SAMPLES_AT_ONCE: Final = 100
 SAMPLE_TOKENS: Final = 256
-BUNDLED_WINDOW: Final = 48
-"""Longer windows than this are too few in the bundled samples, whose rows have 64 tokens."""
+BUNDLED_TOKENS: Final = 64
+"""Of a row of the bundled samples, BOS included."""
 MAX_CHARACTERS: Final = 4_000_000
 """A text source is read up to here: enough for any population, and it bounds tokenising time."""
 SEPARATOR: Final = "<|endoftext|>"
@@ -50,10 +51,12 @@ def read_texts(section: PopulationSection, model: Model, longest: int, cache: Pa
         LoadError: A dataset cannot be reached.
     """
     source = section.prompts
-    too_long = longest > BUNDLED_WINDOW and model.name == "embedded"
-    if source in BUNDLED_SAMPLES and not too_long:
-        return _bundled(model, BUNDLED_SAMPLES[source])
-    if source == "samples" or source in BUNDLED_SAMPLES:
+    if source in BUNDLED_SAMPLES:
+        if longest <= BUNDLED_TOKENS or model.name != "embedded":
+            return _bundled(model, BUNDLED_SAMPLES[source])
+        # Samples of the same model, longer: the two parts stay apart by their seeds.
+        return _samples(model, section.seed + (source != "bundled"), cache, report)
+    if source == "samples":
         return _samples(model, section.seed, cache, report)
     path = Path(source).expanduser()
     if path.is_file():
@@ -136,7 +139,6 @@ def _dataset(name: str, report: Report) -> list[str]:
         ) from error
 
 
-@torch.no_grad()
 def _samples(model: Model, seed: int, cache: Path | None, report: Report) -> Groups:
     length = min(SAMPLE_TOKENS, model.context)
     identity = f"{model.weights_sha256}/{seed}/{model.dtype}/{length}"
@@ -145,30 +147,13 @@ def _samples(model: Model, seed: int, cache: Path | None, report: Report) -> Gro
     if file is not None and file.exists():
         return _split(load_file(file)["tokens"], *_separators(model))
     start = model.bos if model.bos is not None else int(model.tokenizer.eos_token_id or 0)
-    parts = []
-    with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        for done in range(0, SAMPLES, 100):
-            report(f"sampling the population: {done} of {SAMPLES} texts")
-            prompt = torch.full((min(100, SAMPLES - done), 1), start, device=model.device)
-            drawn = model.network.generate(
-                prompt,
-                attention_mask=torch.ones_like(prompt),
-                do_sample=True,
-                # All said here, or a checkpoint's own generation settings would shape the population.
-                temperature=1.0,
-                top_k=0,
-                top_p=1.0,
-                repetition_penalty=1.0,
-                max_length=length,
-                eos_token_id=None,
-                pad_token_id=start,
-            )
-            parts.append(drawn[:, 1:].cpu().numpy().astype(np.int32))
-    tokens = np.concatenate(parts)
+    tokens = sample_rows(
+        model.network, start, SAMPLES, length, seed, SAMPLES_AT_ONCE,
+        lambda done: report(f"sampling the population: {done} of {SAMPLES} texts"),
+    )[:, 1:]  # fmt: skip
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
         temporary = file.with_suffix(f".{os.getpid()}.tmp")
-        save_file({"tokens": tokens}, temporary)
+        save_file({"tokens": np.ascontiguousarray(tokens)}, temporary)
         os.replace(temporary, file)
     return _split(tokens, *_separators(model))

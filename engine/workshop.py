@@ -20,7 +20,7 @@ from engine.models import Model, Report
 from engine.recipe import PopulationSection, SaeSection
 from engine.site import Site
 from engine.statistics import Window, cut_windows, population_index, read_windows, summarise
-from engine.texts import BUNDLED_WINDOW, Groups, read_texts
+from engine.texts import BUNDLED_TOKENS, Groups, read_texts
 
 V = TypeVar("V")
 
@@ -65,7 +65,7 @@ class Workshop:
 
     def texts(self, model: Model, section: PopulationSection, longest: int = 0) -> Groups:
         """Token sequences of the population's source, without BOS, to cut windows of up to `longest` tokens from."""
-        key = (_identity(model), section, longest > BUNDLED_WINDOW)
+        key = (_identity(model), section, longest > BUNDLED_TOKENS)
         return self._texts.get(key, lambda: read_texts(section, model, longest, self._cache, self._report))
 
     def population(self, model: Model, section: PopulationSection, site: Site) -> Population:
@@ -76,7 +76,9 @@ class Workshop:
 
         def read() -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float32]]:
             # One more than asked for, so that dropping the base's own tokens changes one member and not the rest.
-            documents = [d for group in self.texts(model, section, window.n_tokens) for d in group]
+            # A third more than the window, so that not only the beginnings of the samples have room for one.
+            longest = window.n_tokens * 4 // 3
+            documents = [d for group in self.texts(model, section, longest) for d in group]
             windows = cut_windows(documents, window, section.n + 1, section.seed)
             return windows, *read_windows(model, site.write, windows, index)
 

@@ -1,7 +1,7 @@
-"""Write the card of the bundled model: `python scripts/model_card.py [--runs DIR] [--out FILE]`.
+"""Write the card of the bundled model: `python -m scripts.model_card [--runs DIR] [--out FILE]`.
 
 Runs the built-in evidence recipes on the bundled model, or takes them from --runs where they are done, and writes
-`engine/embedded/README.md` from them, the training log and the SAEs' cards. No number in the card is typed.
+`engine/embedded/README.md` from them, the training log and the SAEs' cards. No measurement in the card is typed.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import math
 import subprocess
 import sys
 import tempfile
@@ -20,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from engine.embedded import HERE, MODEL_DIR, SAES_DIR, TRAINING_LOG
-from engine.expect import Aggregate, bootstrap_interval, evaluate, parse_check, select, value_of
+from engine.embedded.corpus import HELD_OUT_SHARE
+from scripts.evidence_sections import directions, late, mean, plateaus, steering
 from sessions.printable import printable
 from sessions.reader import Run, read_run
 
@@ -81,10 +81,10 @@ def _card(runs: dict[str, Run]) -> str:
         _training(),
         _stories(runs["stories"]),
         _saes(runs),
-        _plateaus(runs["plateaus"], runs["plateaus-untrained"]),
-        _directions(runs["sensitive-directions"]),
-        _late(runs["sensitive-directions"], runs["late-layer"]),
-        _steering(runs["steering"]),
+        plateaus(runs["plateaus"], runs["plateaus-untrained"]),
+        directions(runs["sensitive-directions"]),
+        late(runs["sensitive-directions"], runs["late-layer"]),
+        steering(runs["steering"]),
         _again(),
     ]
     return "\n\n".join(parts) + "\n"
@@ -129,10 +129,10 @@ def _training() -> str:
     speed = float(np.median([s["tokens_per_second"] for s in steps.values()]))
     return f"""## Training
 
-{settings["tokens"] / 1e6:.0f} million tokens at about {speed:,.0f} a second on {"two CPU cores" if "cpu" in settings["torch"] else "a GPU"}, cosine \
+{settings["tokens"] / 1e6:.0f} million tokens at about {speed:,.0f} a second, cosine \
 schedule, Muon for the matrices and AdamW for the rest, bfloat16 autocast, dropout {settings["dropout"]:g} for the last \
 {1 - settings["dropout_from"]:.0%} of the steps. Settings and the whole log: `training.jsonl`. There are {stories / 1e6:.2f} million tokens of
-stories and {books / 1e6:.2f} million of books, so that text repeats; 2 % of the stories were never trained on.
+stories and {books / 1e6:.2f} million of books, so that text repeats; {HELD_OUT_SHARE:.0%} of the stories were never trained on.
 
 **Held-out loss: {done["held_out_loss"]:.3f} nats per token, {done["held_out_loss_per_byte"]:.4f} nats per byte** (the stored \
 weights; {done["held_out_tokens"]:,} tokens of held-out stories in rows of {settings["context"]}, every one
@@ -148,10 +148,8 @@ def _stories(run: Run) -> str:
     prompt, samples = run.recipe.site.prompt, _log("samples")[-1]
     texts = [" ".join(printable(str(row["unsteered"])).split()) for row in run.tables["rollouts"]]
     told = "\n\n".join(f"> **{prompt}**{'' if text.startswith((',', '.')) else ' '}{text}" for text in texts)
-    return (
-        f"## Stories it tells\n\nTemperature 0.7, the first three it drew.\n\n{told}\n\nOf the bundled samples' windows of \
+    return f"## Stories it tells\n\nTemperature {run.recipe.options.temperature:g}, the first {len(texts)} it drew.\n\n{told}\n\nOf the bundled samples' windows of \
 {samples['verbatim_tokens']} tokens, {samples['verbatim_share']:.2%} occur word for word in the training text."
-    )
 
 
 def _saes(runs: dict[str, Run]) -> str:
@@ -164,8 +162,8 @@ def _saes(runs: dict[str, Run]) -> str:
         for c in cards
     )
     own = "\n".join(
-        f"| `{run.recipe.site.write}` | {len(run.tables['splice'])} | {_mean(run, 'delta_ce', 'splice')} | "
-        f"{_mean(run, 'kl', 'splice')} |"
+        f"| `{run.recipe.site.write}` | {len(run.tables['splice'])} | {mean(run, 'delta_ce', 'splice')} | "
+        f"{mean(run, 'kl', 'splice')} |"
         for run in (runs["sae-fidelity"], runs["sae-fidelity-middle"], runs["sae-fidelity-late"])
     )
     first = cards[0]
@@ -189,214 +187,11 @@ over texts:
 {own}"""
 
 
-BASES = {
-    "random@real-other": "real, in its own text",
-    "random@real-other@site": "real, in the prompt",
-    "random@random": "made up, in the prompt",
-}
-
-
-def _plateaus(trained: Run, untrained: Run) -> str:
-    rows = []
-    for name, run in (("trained", trained), ("untrained", untrained)):
-        typical = run.info["typical_distance"]
-        for selector, word in BASES.items():
-            curves = select(run.summaries, selector)
-            known = [s for s in curves if s.plateau_length is not None or s.plateau_censored]
-            left = [s.plateau_length / typical for s in curves if s.plateau_length is not None]
-            rows.append(
-                f"| {name} | {word} | {len(curves)} | {_median(run, 'kl_near', selector)} | "
-                f"{_median(run, 'quadratic_near', selector)} | {_median(run, 'near_share', selector)} | "
-                f"{_median(run, 'threshold', selector, typical)} | {_median(run, 'quadratic_ratio', selector)} | "
-                f"{len(left) / len(known):.0%} | {_number(float(np.median(left)) if left else math.nan)} |"
-            )
-    bases = len({s.base for s in select(trained.summaries, "random@real-other")})
-    verdicts = [
-        _verdict(
-            trained,
-            "Around a real activation the output changes less than around a made-up one in the same context (KL at 0.2 td)",
-            "ci_high(median(kl_near, 'random@real-other@site')) < ci_low(median(kl_near, 'random@random'))",
-        ),
-        _verdict(
-            trained,
-            "It takes a longer push to reach 0.5 nats",
-            "ci_low(median(threshold, 'random@real-other@site')) > ci_high(median(threshold, 'random@random'))",
-        ),
-        _verdict(
-            trained,
-            "KL from a real activation grows faster than its own curvature says: a flat start, then a jump",
-            "ci_high(median(quadratic_ratio, 'random@real-other')) < 1",
-        ),
-        _verdict(
-            trained,
-            "and the start is flatter, for the height reached, than from a made-up one",
-            "ci_high(median(near_share, 'random@real-other@site')) < ci_low(median(near_share, 'random@random'))",
-        ),
-        _apart(
-            "and flatter, for the height reached, than that of the untrained twin",
-            (trained, untrained),
-            Aggregate("median", ("near_share", "random@real-other")),
-        ),
-    ]
-    return f"""## Evidence: plateaus
-
-`dirscope --batch plateaus` and `plateaus-untrained`: {bases} bases of each kind, pushed in covariance-matched random \
-directions at `{trained.recipe.site.write}`. Made-up bases all sit in one prompt, so their partner is the row of real activations
-written into that prompt. Medians over curves with 95 % bootstrap intervals over bases; *td* is the typical distance \
-between two real activations ({trained.info["typical_distance"]:.3g} trained, {untrained.info["typical_distance"]:.3g} untrained). *KL near* is KL at 0.2 td, *quadratic near* its Fisher
-prediction there, *near share* KL near over KL at 1.5 td (a parabola has 0.018), *over quadratic* the threshold over where \
-that prediction reaches 0.5 nats (below 1: a flat start and then a jump). *Leaves* is the share of curves whose L2 at the last
-layer ever exceeds 1.1 x its initial line, *plateau* the median distance where those do. The untrained twin's logits are
-so small that no push reaches 0.5 nats: only what has no scale can be compared with it.
-
-| weights | base | curves | KL near | quadratic near | near share | threshold, td | over quadratic | leaves | plateau, td |
-|---|---|---|---|---|---|---|---|---|---|
-{chr(10).join(rows)}
-
-{chr(10).join(verdicts)}"""
-
-
-def _directions(run: Run) -> str:
-    typical = run.info["typical_distance"]
-    kinds = list(dict.fromkeys(s.kind for s in run.summaries))
-    rows = "\n".join(
-        f"| {k} | {_n(run, k):.0f} | {_median(run, 'threshold', k, typical)} | {_median(run, 'native_norm', k, typical)} | "
-        f"{value_of(Aggregate('censored', (k,)), run.summaries):.0%} |"
-        for k in kinds
-    )
-    verdicts = [
-        _wins(
-            run, "real-other", "random", "Towards another real activation is more sensitive than towards a random one"
-        ),
-        _wins(run, "real-mixture", "random-mixture", "A difference of real activations beats one of random targets"),
-        _wins(run, "sae-feature", "random-mixture", "The strongest SAE features beat the random mixture"),
-        _wins(run, "sae-feature", "real-mixture", "The strongest SAE features beat the real mixture"),
-        _wins(run, "sae-error", "random-mixture", "The SAE's error beats the random mixture"),
-        _wins(run, "random-mixture", "isotropic", "The random mixture beats the naive isotropic baseline"),
-    ]
-    bases = len({s.base for s in run.summaries})
-    return f"""## Evidence: sensitive directions
-
-`dirscope --batch sensitive-directions`: {bases} real bases, all directions at equal distance, typical distance \
-{typical:.3g}. Thresholds are where KL reaches 0.5 nats. Compare within a family: *random* and *real-other* are targets
-minus the base; the others are vectors in their own right.
-
-| direction | curves | median threshold, td | native length, td | never reached |
-|---|---|---|---|---|
-{rows}
-
-A win rate is the mean over bases of the chance that the first kind reaches 0.5 nats before the second.
-
-{chr(10).join(verdicts)}"""
-
-
-def _late(early: Run, late: Run) -> str:
-    rate = Aggregate("win_rate", ("real-other", "random"))
-    rows, gaps = [], []
-    for run in (early, late):
-        typical, value = run.info["typical_distance"], value_of(rate, run.summaries)
-        low, high = bootstrap_interval(rate, run.summaries)
-        gaps.append((value - 0.5, low - 0.5, high - 0.5))
-        rows.append(
-            f"| `{run.recipe.site.write}` | {_median(run, 'threshold', 'real-other', typical)} | "
-            f"{_median(run, 'threshold', 'random', typical)} | {value:.3f} ({low:.3f} to {high:.3f}) |"
-        )
-    (first, first_low, first_high), (last, last_low, last_high) = gaps
-    change = f"from {first:+.3f} to {last:+.3f}"
-    if first_low <= 0 <= first_high:
-        verdict = f"there is no gap at the early layer that could go ({change})"
-    elif first_high < 0:
-        verdict = f"the gap at the early layer is the other way round ({change})"
-    elif last_low <= 0 <= last_high:
-        verdict = f"holds: the gap goes {change}, which cannot be told from none"
-    elif max(-last_low, last_high) < first_low:
-        verdict = f"partly: the gap shrinks {change}, but is still there"
-    else:
-        verdict = f"does not hold: the gap goes {change}"
-    return f"""## Evidence: late-layer control
-
-`dirscope --batch late-layer`: the same written before the last block. Where the gap comes from later computation, it
-should vanish there.
-
-| write | threshold real-other, td | threshold random, td | win rate real-other before random |
-|---|---|---|---|
-{chr(10).join(rows)}
-
-- The gap between real-other and random vanishes at the last layer: **{verdict}**."""
-
-
-def _steering(run: Run) -> str:
-    rows = run.tables["rollouts"]
-    pairs = "\n".join(f"| {_one_line(r['unsteered'])} | {_one_line(r['steered'])} |" for r in rows[:4])
-    spec = run.recipe.data()["directions"][0]
-    return f"""## Evidence: steering
-
-`dirscope --batch steering`: "{spec["plus"]}" minus "{spec["minus"]}", {rows[0]["strength"]:g} x its own length \
-({rows[0]["share_of_norm"]:.0%} of the base's norm), added at `{run.recipe.site.write}` to the last token of "{run.recipe.site.prompt}"
-and every later one. Completions with one of *{", ".join(run.recipe.options.words)}*: unsteered \
-{_mean(run, "unsteered_hit", "rollouts")}, steered {_mean(run, "steered_hit", "rollouts")} (n = {len(rows)}, 95 % intervals).
-
-| unsteered | steered, the same random numbers |
-|---|---|
-{pairs}"""
-
-
 def _again() -> str:
     return """## Making it again
 
 `python -m engine.embedded.train --corpus DIR` makes everything but this file (it goes on where it stopped);
-`python scripts/model_card.py` runs the evidence recipes and writes this file."""
-
-
-def _n(run: Run, kind: str) -> float:
-    return value_of(Aggregate("n", (kind,)), run.summaries)
-
-
-def _number(value: float) -> str:
-    if math.isinf(value):
-        return "never"
-    return "-" if math.isnan(value) else f"{value:.3g}"
-
-
-def _interval(value: float, low: float, high: float) -> str:
-    return f"{_number(value)} ({_number(low)} to {_number(high)})" if not math.isnan(value) else "-"
-
-
-def _median(run: Run, column: str, kind: str, unit: float = 1.0) -> str:
-    aggregate = Aggregate("median", (column, kind))
-    low, high = bootstrap_interval(aggregate, run.summaries)
-    return _interval(value_of(aggregate, run.summaries) / unit, low / unit, high / unit)
-
-
-def _mean(run: Run, column: str, table: str) -> str:
-    aggregate = Aggregate("mean", (column, f"table:{table}"))
-    return _interval(value_of(aggregate, (), run.tables), *bootstrap_interval(aggregate, (), run.tables))
-
-
-def _verdict(run: Run, claim: str, check: str) -> str:
-    outcome = evaluate(parse_check(check), run.summaries)
-    word = "holds" if outcome.holds else "does not hold"
-    return f"- {claim}: **{word}** (`{check}`: {_number(outcome.left)} against {_number(outcome.right)})."
-
-
-def _apart(claim: str, runs: tuple[Run, Run], aggregate: Aggregate) -> str:
-    """A claim that the first run's value is below the second's, their intervals apart."""
-    (first, (low, high)), (second, (other_low, other_high)) = (
-        (value_of(aggregate, run.summaries), bootstrap_interval(aggregate, run.summaries)) for run in runs
-    )
-    word = "holds" if high < other_low else "does not hold"
-    return f"- {claim}: **{word}** ({_interval(first, low, high)} against {_interval(second, other_low, other_high)})."
-
-
-def _wins(run: Run, first: str, second: str, claim: str) -> str:
-    rate = Aggregate("win_rate", (first, second))
-    value, (low, high) = value_of(rate, run.summaries), bootstrap_interval(rate, run.summaries)
-    word = "holds" if low > 0.5 else "the opposite holds" if high < 0.5 else "cannot be told"
-    return f"- {claim}: **{word}** (win rate {value:.3f}, {low:.3f} to {high:.3f})."
-
-
-def _one_line(text: object) -> str:
-    return " ".join(printable(str(text)).split()).replace("|", "\\|")
+`python -m scripts.model_card` runs the evidence recipes and writes this file."""
 
 
 if __name__ == "__main__":

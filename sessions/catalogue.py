@@ -18,7 +18,7 @@ from typing import Any, Final
 from engine.errors import DirscopeError, RunFolderError, UsageError, did_you_mean
 from engine.recipe import Recipe
 from sessions.paths import make_private, new_folder
-from sessions.reader import RECIPE_FILE, RECORD_FILE, is_run, read_run
+from sessions.reader import RECIPE_FILE, RECORD_FILE, Run, is_run, read_run
 from sessions.schema import SCHEMA_VERSION
 from sessions.store import RunWriter, replace_file
 
@@ -206,18 +206,22 @@ def _is_ours(folder: Path) -> bool:
 
 def show(folder: Path) -> list[str]:
     """A few lines about a run or session."""
-    from sessions.digest import digest_lines
+    from sessions.digest import digest_lines, table_lines
 
     lines = [str(folder)]
     for path in run_folders(folder):
         run = read_run(path)
         site, unit = run.info.get("site", {}), run.info.get("path", {}).get("unit", "")
         lines.append("")
-        lines.append(
-            f"{path.name}: {run.status}, {len(run.curves)} curves, {run.recipe.experiment}, {run.recipe.model.name}"
-        )
+        lines.append(f"{path.name}: {run.status}, {_size(run)}, {run.recipe.experiment}, {run.recipe.model.name}")
         lines.append(f"prompt    {run.recipe.site.prompt!r}, position {site.get('position', run.recipe.site.position)}")
         lines.append(f"hooks     {run.recipe.site.write} -> logits, {', '.join(site.get('read', []))}")
         if run.curves:
             lines.extend(digest_lines(run.summaries, unit))
+        for name, rows in run.tables.items():
+            lines.extend(table_lines(name, rows))
     return lines
+
+
+def _size(run: Run) -> str:
+    return f"{len(run.rows)} rows" if run.rows else f"{len(run.curves)} curves"

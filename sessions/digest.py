@@ -144,22 +144,31 @@ def win_rates(rows: Sequence[Summary]) -> list[WinRate]:
 
 CONDITIONS: Final = ("label", "strength")
 """Columns that say what was done: rows that differ in them are not averaged together."""
-ROWS_SHOWN: Final = 8
-CELL: Final = 48
+ROWS_SHOWN: Final = 6
+SHORT: Final = 24
+"""Longer texts stand on lines of their own."""
+CELL: Final = 110
 
 
 def table_lines(name: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A table as aligned text: its first rows, and the mean of every numeric column with its bootstrap interval."""
-    header = list(rows[0])
-    table = [header, *([_cell(row[column]) for column in header] for row in rows[:ROWS_SHOWN])]
+    """A table as text: what all rows share, the first rows, and the mean of every number with its interval."""
     lines = [f"{name}, {len(rows)} rows" + (f", the first {ROWS_SHOWN}:" if len(rows) > ROWS_SHOWN else ":")]
-    lines += _aligned(table)
+    shared = [c for c in rows[0] if len(rows) > 1 and all(row[c] == rows[0][c] for row in rows)]
+    if shared:
+        lines.append("all: " + ", ".join(f"{column} {_cell(rows[0][column])}" for column in shared))
+    varying = [c for c in rows[0] if c not in shared]
+    texts = [c for c in varying if any(len(str(row[c])) > SHORT for row in rows if isinstance(row[c], str))]
+    short = [c for c in varying if c not in texts]
+    header, *table = _aligned([short, *([_cell(row[c]) for c in short] for row in rows[:ROWS_SHOWN])])
+    lines.append(header)
+    for line, row in zip(table, rows, strict=False):
+        lines += [line, *(f"    {column}: {_cell(row[column])}" for column in texts)]
     groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for row in rows:
         groups.setdefault(tuple(row[c] for c in CONDITIONS if c in row), []).append(row)
     for condition, members in groups.items():
         lines += [", ".join(map(_cell, condition)) + ":"] if len(groups) > 1 else []
-        lines += _means(name, header, members)
+        lines += _means(name, list(rows[0]), members)
     return lines
 
 

@@ -1,7 +1,7 @@
 """`dirscope export`: what people take away from a run.
 
-csv, parquet and jsonl hold one value per row (run, curve, step, metric, value); md is the summary to paste; svg and
-png are the picture.
+csv, parquet and jsonl hold one value per row (run, curve, step, metric, value), or the rows of a run's table; md is the
+summary to paste; svg and png are the picture.
 """
 
 from __future__ import annotations

@@ -16,6 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from safetensors.numpy import save_file
 
+from engine.errors import RunFolderError
+from engine.experiments import EXPERIMENTS
 from engine.results import CurveResult
 from sessions.reader import Run
 
@@ -159,6 +161,8 @@ def write_tables(run: Run) -> dict[str, list[str]]:
     save_file(arrays(run), temporary)
     os.replace(temporary, run.folder / "arrays.safetensors")
     for name, rows in run.tables.items():
+        if name not in EXPERIMENTS[run.recipe.experiment].tables:
+            raise RunFolderError(f"{run.folder} holds rows of a table '{name}', which {run.recipe.experiment} has not.")
         (run.folder / "tables").mkdir(exist_ok=True)
         _write(pa.Table.from_pylist([dict(row) for row in rows]), run.folder / "tables" / f"{name}.parquet")
     return {name: list(rows[0]) for name, rows in run.tables.items()}

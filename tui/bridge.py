@@ -30,7 +30,7 @@ from engine.protocol import (
     RunRequest,
 )
 from engine.recipe import Recipe
-from engine.results import CurveResult, Event, RunEnded
+from engine.results import CurveResult, Event, RowResult, RunEnded
 from engine.worker import WorkerOptions
 from sessions.catalogue import Session
 from sessions.store import RunWriter
@@ -49,7 +49,8 @@ class _Open:
     id: int
     writer: RunWriter
     session: Session
-    curves: int = 0
+    results: int = 0
+    """Curves and rows."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,8 @@ class Bridge:
         """Ask what the model goes on to write, a distance or angle along a direction and without it."""
         self._next_id += 1
         self._writing_id = self._next_id
+        if self._started and not self._thread.is_alive():
+            self._unwritten("There is no worker any more: leave the app and see dirscope doctor.")
         self._orders.put(ContinueRequest(self._next_id, recipe, direction, coordinate))
         return self._next_id
 
@@ -116,7 +119,7 @@ class Bridge:
         self._orders.put(CancelRequest(run_id))
 
     def stop(self) -> None:
-        """End the worker and the thread; an unfinished run is closed as stopped if it has curves."""
+        """End the worker and the thread; an unfinished run is closed as stopped if it has results."""
         self._orders.put(None)
         if self._thread.is_alive():
             self._thread.join(timeout=5)
@@ -156,7 +159,7 @@ class Bridge:
             if order is None:
                 return False
             if isinstance(order, _Start):
-                self._close("superseded", keep_curves=False)
+                self._close("superseded", keep_results=False)
                 try:
                     writer = order.session.new_run(order.recipe)
                 except DirscopeError as error:
@@ -174,13 +177,14 @@ class Bridge:
             self._post(FeaturesFound(reply.id, body))
             return
         if reply.id == self._writing_id:
-            if isinstance(body, Failed):
-                body = Continuations((), 0.0, 0.0, body.message)
-            elif isinstance(body, RunEnded):
-                body = Continuations((), 0.0, 0.0, "A newer run came first: ask again.")
-            if isinstance(body, Continuations):
+            if isinstance(body, Failed | RunEnded):
+                self._unwritten(body.message if isinstance(body, Failed) else "A newer run came first: ask again.")
+            elif isinstance(body, Continuations):
                 self._post(WritingsFound(reply.id, body))
+                self._writing_id = 0
             return
+        if isinstance(body, Continuations):
+            return  # asked for again before they came
         if self._open is None or reply.id != self._open.id:
             if isinstance(body, Failed):
                 self._post(FeaturesFound(reply.id, FeatureList("", (), body.message)))
@@ -190,22 +194,20 @@ class Bridge:
                 self._close(message, status="failed")
                 self._post(RunFailed(reply.id, message))
             case RunEnded(status):
-                keep = status == "done" or (reply.id in self._kept_when_stopped and self._open.curves > 0)
+                keep = status == "done" or (reply.id in self._kept_when_stopped and self._open.results > 0)
                 self._flush()
                 if keep:
                     folder = self._open.writer.finish(body).folder
                     self._open = None
                 else:
-                    self._close("cancelled", keep_curves=False)
+                    self._close("cancelled", keep_results=False)
                 self._pending.append(body)
                 self._flush(reply.id)
                 if keep:
                     self._post(RunKept(reply.id, folder))
-            case Continuations():
-                pass  # asked for by nobody any more
             case _:
                 self._open.writer.write(body)
-                self._open.curves += isinstance(body, CurveResult)
+                self._open.results += isinstance(body, CurveResult | RowResult)
                 self._pending.append(body)
 
     def _flush(self, run_id: int | None = None) -> None:
@@ -216,12 +218,12 @@ class Bridge:
         self._pending = []
         self._posted = time.monotonic()
 
-    def _close(self, why: str, keep_curves: bool = True, status: Literal["stopped", "failed"] = "stopped") -> None:
-        """Close the open run: one with curves is kept, an empty or superseded one leaves nothing."""
+    def _close(self, why: str, keep_results: bool = True, status: Literal["stopped", "failed"] = "stopped") -> None:
+        """Close the open run: one with results is kept, an empty or superseded one leaves nothing."""
         self._pending = []
         if self._open is None:
             return
-        if keep_curves and self._open.curves:
+        if keep_results and self._open.results:
             self._open.writer.finish(RunEnded(status, why))
         else:
             self._open.writer.discard()
@@ -237,8 +239,15 @@ class Bridge:
                 self._worker.send(CancelRequest(run.id))
             self._post(RunFailed(run.id, why))
 
+    def _unwritten(self, why: str) -> None:
+        """Whoever waits for what the model writes is told that nothing comes."""
+        if self._writing_id:
+            self._post(WritingsFound(self._writing_id, Continuations((), 0.0, 0.0, why)))
+            self._writing_id = 0
+
     def _restart(self, error: DirscopeError) -> bool:
         """Start another worker in place of a dead one; false when workers die as soon as they are started."""
+        self._unwritten(str(error))
         with contextlib.suppress(OSError):
             self._close(str(error))
         self._worker.stop(timeout=0.2)

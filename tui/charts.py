@@ -20,6 +20,9 @@ LABELS = {
     "cosine": "cosine at the last read hook",
 }
 
+BESIDE = {"trained": "t", "reinitialised": "u"}
+"""Letters of the medians behind the curves, by the weights they are of; no kind of direction has them."""
+
 
 @dataclass(frozen=True)
 class View:
@@ -93,10 +96,10 @@ def _medians(beside: Picture, metric: str, typical: float | None) -> list[Line]:
     scale = 1.0
     if beside.unit == "L2" and typical and beside.typical_distance:
         scale = typical / beside.typical_distance
-    by_kind: dict[str, list[CurveResult]] = {}
+    by_kind: dict[tuple[str, str], list[CurveResult]] = {}
     for curve in beside.curves:
-        by_kind.setdefault(curve.summary.kind, []).append(curve)
-    letter = str(beside.info["model"]["weights"])[0] if beside.info else ""
+        by_kind.setdefault((curve.summary.base_kind, curve.summary.kind), []).append(curve)
+    letter = BESIDE[beside.info["model"]["weights"]]
     return [
         Line(
             curves[0].coordinate * scale,
@@ -104,7 +107,7 @@ def _medians(beside: Picture, metric: str, typical: float | None) -> list[Line]:
             dimmed(look(kind).rgb),
             letter,
         )
-        for kind, curves in by_kind.items()
+        for (_, kind), curves in by_kind.items()
         if all(np.array_equal(c.coordinate, curves[0].coordinate) for c in curves)
     ]
 

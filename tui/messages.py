@@ -106,9 +106,9 @@ class FeatureToggled(Message):
 
 
 class FeatureAsked(Message):
-    """The card of an SAE feature is wanted."""
+    """The card of an SAE feature is wanted; None where the cursor is on none."""
 
-    def __init__(self, feature: int) -> None:
+    def __init__(self, feature: int | None) -> None:
         super().__init__()
         self.feature = feature
 

@@ -5,15 +5,17 @@ Knows the file; `engine.embedded.features` makes it. No torch.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
-from safetensors.numpy import load_file
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
 
 EVIDENCE_FILE: Final = "features.safetensors"
+ARRAYS: Final = ("rate", "peaks", "snippets", "raised", "lowered")
 SNIPPET_BEFORE: Final = 12
 SNIPPET_AFTER: Final = 5
 
@@ -44,15 +46,15 @@ class FeatureEvidence:
 
 
 class EvidenceFile:
-    """The evidence of one SAE.
+    """The evidence of one SAE. Use `read_evidence`.
 
     Args:
-        folder: the SAE's.
+        arrays: of the file.
         text: token ids to text.
     """
 
-    def __init__(self, folder: Path, text: Callable[[list[int]], str]) -> None:
-        self._arrays = load_file(folder / EVIDENCE_FILE)
+    def __init__(self, arrays: Mapping[str, NDArray[Any]], text: Callable[[list[int]], str]) -> None:
+        self._arrays = arrays
         self._text = text
 
     def of(self, feature: int) -> FeatureEvidence:
@@ -75,3 +77,20 @@ class EvidenceFile:
 
         at = SNIPPET_BEFORE
         return Snippet(text(tokens[:at]), text(tokens[at : at + 1]), text(tokens[at + 1 :]), activation)
+
+
+def read_evidence(
+    folder: Path, weights_sha256: str, sae_sha256: str, text: Callable[[list[int]], str]
+) -> EvidenceFile | None:
+    """The evidence in an SAE's folder; None where there is none, or where it is of another model or SAE.
+
+    An untrained twin has the SAE of the trained model beside it, of whose features it knows nothing.
+    """
+    try:
+        with safe_open(folder / EVIDENCE_FILE, "np") as file:
+            about = file.metadata() or {}
+            if (about.get("weights_sha256"), about.get("sae_sha256")) != (weights_sha256, sae_sha256):
+                return None
+            return EvidenceFile({name: file.get_tensor(name) for name in ARRAYS}, text)
+    except (OSError, SafetensorError):
+        return None  # nice to have, and no reason to go without the SAE

@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from torch import Tensor
 
-from engine.dictionaries.evidence import EVIDENCE_FILE, EvidenceFile
+from engine.dictionaries.evidence import EvidenceFile, read_evidence
 from engine.drawing import Base
 from engine.embedded import SAES_DIR
 from engine.errors import HookError, SaeError
@@ -145,29 +144,24 @@ def load_sae(section: SaeSection, model: Model, hook: HookPoint, report: Report)
         )
     # sae-lens loads its models without processing unless this says otherwise.
     kwargs = metadata.model_from_pretrained_kwargs or {}
+    sha256 = tensors_sha256(module.state_dict())
     return Sae(
         release=section.release,
         sae_id=sae_id,
-        sha256=tensors_sha256(module.state_dict()),
+        sha256=sha256,
         module=module,
         centre=model.centred,
         uncentred=model.centred and not kwargs.get("center_writing_weights", False),
-        evidence=_evidence(folder, model),
+        evidence=_evidence(folder, model, sha256),
     )
 
 
-def _evidence(folder: Path | None, model: Model) -> EvidenceFile | None:
-    if folder is None or not (folder / EVIDENCE_FILE).is_file():
-        return None
-
+def _evidence(folder: Path | None, model: Model, sae_sha256: str) -> EvidenceFile | None:
     def text(ids: list[int]) -> str:
         # The end of a text is a place like any other, so it is shown.
         return str(model.tokenizer.decode(ids)).replace(str(model.tokenizer.eos_token), " ¶ ")
 
-    try:
-        return EvidenceFile(folder, text)
-    except (OSError, SafetensorError) as error:
-        raise SaeError(f"Cannot read the feature evidence in {folder} ({error}): restore or remove it.") from None
+    return None if folder is None else read_evidence(folder, model.weights_sha256, sae_sha256, text)
 
 
 def _folder(section: SaeSection, model: Model, hook: HookPoint, sae_id: str) -> Path | None:

@@ -90,8 +90,8 @@ def _output_tokens(sae: Sae, model: Model) -> tuple[NDArray[np.int16], NDArray[n
     return order[:, :TOKENS_KEPT].copy(), order[:, : -TOKENS_KEPT - 1 : -1].copy()
 
 
-def save_evidence(evidence: Evidence, folder: Path) -> None:
-    """Write it beside the SAE's weights."""
+def save_evidence(evidence: Evidence, sae: Sae, model: Model, folder: Path) -> None:
+    """Write it beside the SAE's weights, with the hashes of what it is evidence of."""
     arrays: dict[str, NDArray[Any]] = {
         "rate": evidence.rate,
         "peaks": evidence.peaks,
@@ -100,4 +100,8 @@ def save_evidence(evidence: Evidence, folder: Path) -> None:
         "lowered": evidence.lowered,
     }
     # Transposed views would be written in the order of their memory.
-    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / EVIDENCE_FILE)
+    save_file(
+        {name: np.ascontiguousarray(array) for name, array in arrays.items()},
+        folder / EVIDENCE_FILE,
+        metadata={"weights_sha256": model.weights_sha256, "sae_sha256": sae.sha256},
+    )

@@ -9,34 +9,22 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from transformers import GPT2LMHeadModel
+
+from engine.sampling import sample_rows
 
 AT_ONCE: Final = 250
 VERBATIM_TOKENS: Final = 24
 
 
-@torch.no_grad()
 def draw(model: GPT2LMHeadModel, rows: int, length: int, seed: int, report: Callable[[str], None]) -> NDArray[np.int16]:
-    """Token ids [rows, length], BOS first; a row runs on past the end of a story, as the training rows do."""
-    torch.manual_seed(seed)
-    bos = int(model.config.bos_token_id)
-    parts = []
-    for start in range(0, rows, AT_ONCE):
-        prompt = torch.full((min(AT_ONCE, rows - start), 1), bos, device=model.device)
-        drawn = model.generate(
-            prompt,
-            attention_mask=torch.ones_like(prompt),
-            do_sample=True,
-            top_k=0,
-            max_length=length,
-            eos_token_id=None,
-            pad_token_id=bos,
-        )
-        parts.append(drawn.cpu().numpy().astype(np.int16))
-        report(f"sampled {start + len(prompt)} of {rows} rows of {length} tokens")
-    return np.concatenate(parts)
+    """Token ids [rows, length], BOS first."""
+
+    def say(done: int) -> None:
+        report(f"sampled {done} of {rows} rows of {length} tokens")
+
+    return sample_rows(model, int(model.config.bos_token_id), rows, length, seed, AT_ONCE, say).astype(np.int16)
 
 
 def verbatim_share(rows: NDArray[np.int16], streams: Sequence[NDArray[Any]]) -> float:

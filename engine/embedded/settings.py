@@ -37,12 +37,15 @@ class SaePlan:
 
 
 SAE_PLANS: Final = (
-    SaePlan(1, 2048, 8_000_000),
-    SaePlan(1, 512, 4_000_000, default=False),
-    SaePlan(3, 1536, 8_000_000),
-    SaePlan(5, 1536, 8_000_000),
+    SaePlan(1, 2048, 6_000_000),
+    SaePlan(1, 512, 2_500_000, default=False),
+    SaePlan(3, 1536, 4_000_000),
+    SaePlan(5, 1536, 4_000_000),
 )
 """Early, middle and late; two widths at the early one, so that splitting of features can be looked at."""
+
+EVIDENCE_SAMPLES: Final = 1000
+"""Texts as long as the context that feature evidence is taken from; only snippets of them are kept."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +73,6 @@ class Settings:
     population_samples: int = 2000
     evaluation_samples: int = 500
     sample_tokens: int = 64
-    evidence_samples: int = 2000
-    """Texts as long as the context that feature evidence is taken from; only snippets of them are kept."""
 
     @property
     def steps(self) -> int:

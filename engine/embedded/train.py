@@ -20,9 +20,11 @@ from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 from engine.embedded import HERE
 from engine.embedded.corpus import Rows, Source, encode, evaluation_rows, read_source
 from engine.embedded.sample import VERBATIM_TOKENS, draw, verbatim_share
-from engine.embedded.settings import SAE_PLANS, SOURCES, Log, Settings
+from engine.embedded.settings import EVIDENCE_SAMPLES, SAE_PLANS, SOURCES, Log, Settings
 from engine.embedded.train_model import held_out_loss, train_model, train_tokenizer
+from engine.models import load_model
 from engine.quiet import quiet_libraries
+from engine.recipe import ModelSection
 
 EVALUATION_SEED, EVIDENCE_SEED, SAE_SEED = 1, 2, 3
 """Added to the run's seed; the population has the seed itself."""
@@ -111,15 +113,16 @@ def _saes(
     rows = Rows(tuple(encode(s.train, bpe, bos) for s in sources), settings.seed + SAE_SEED, bos, settings.context)
     shares = [s.last_weight for s in sources]
     held_out = np.stack(list(evaluation_rows(encode(sources[0].held_out, bpe, bos), bos, settings.context)))
-    own = draw(model, settings.evidence_samples, settings.context, settings.seed + EVIDENCE_SEED, log.say)
+    own = draw(model, EVIDENCE_SAMPLES, settings.context, settings.seed + EVIDENCE_SEED, log.say)
+    tool = load_model(ModelSection(name=str(out / "model"), device="cpu"))
     for plan in missing:
         folder = out / "saes" / plan.sae_id
         if not (folder / "cfg.json").exists():
-            train_sae(model, lambda step: rows.at(step, 64, shares), rows.seed, plan, folder, log.say)
-        sae, loaded = load(out / "model", folder, plan)
-        evidence = gather(sae, loaded, plan, own.astype(np.int64), log.say)
-        log.write("sae", **card(sae, loaded, plan, held_out, evidence, folder))
-        save_evidence(evidence, folder)
+            train_sae(tool, lambda step: rows.at(step, 64, shares), rows.seed, plan, folder, log.say)
+        sae = load(tool, folder, plan)
+        evidence = gather(sae, tool, plan, own.astype(np.int64), log.say)
+        log.write("sae", **card(sae, tool, plan, held_out, evidence, folder))
+        save_evidence(evidence, sae, tool, folder)
 
 
 if __name__ == "__main__":

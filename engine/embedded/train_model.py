@@ -10,6 +10,7 @@ import os
 import shutil
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -148,6 +149,8 @@ def train_model(
     checkpoint, first = work / "checkpoint.pt", 0
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True, map_location=device)
+        if state["settings"] != asdict(settings):
+            raise SystemExit(f"{checkpoint} is of a run with other settings: give it the same or remove it.")
         model.load_state_dict(state["model"])
         for optimiser, saved in zip(optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(saved)
@@ -156,7 +159,8 @@ def train_model(
 
     def save(step: int) -> None:
         states = [optimiser.state_dict() for optimiser in optimisers]
-        torch.save({"model": model.state_dict(), "optimisers": states, "step": step}, checkpoint.with_suffix(".tmp"))
+        whole = {"settings": asdict(settings), "model": model.state_dict(), "optimisers": states, "step": step}
+        torch.save(whole, checkpoint.with_suffix(".tmp"))
         os.replace(checkpoint.with_suffix(".tmp"), checkpoint)
 
     # Compiling doubles the speed on CPU; it needs a C++ compiler.

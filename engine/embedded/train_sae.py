@@ -6,7 +6,6 @@ Residuals have their mean over d_model removed, which is transformer-lens' proce
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,14 +19,14 @@ from sae_lens.config import LoggingConfig, SAETrainerConfig
 from sae_lens.saes.sae import SAEMetadata
 from sae_lens.training.sae_trainer import SAETrainer
 from torch import Tensor
-from transformers import GPT2LMHeadModel
 
 from engine.dictionaries.sae import Sae, load_sae
 from engine.dictionaries.splice import mean_activation, splice
 from engine.embedded.settings import SaePlan
+from engine.forward import activations_everywhere
 from engine.hooks import parse_hook
-from engine.models import Model, load_model
-from engine.recipe import ModelSection, SaeSection
+from engine.models import Model
+from engine.recipe import SaeSection
 
 if TYPE_CHECKING:
     from engine.embedded.features import Evidence
@@ -38,31 +37,8 @@ POOL_BATCHES: Final = 32
 """Activations of this many batches are shuffled together, so that a batch is not of a few texts only."""
 
 
-class _Stop(Exception):
-    """Ends a forward pass at the block whose input was wanted."""
-
-
-@torch.no_grad()
-def residuals(model: GPT2LMHeadModel, rows: NDArray[np.int64], layer: int) -> Tensor:
-    """Centred residuals before a block, BOS left out: [n_tokens, d_model]."""
-    found: list[Tensor] = []
-
-    def take(module: Any, args: tuple[Any, ...]) -> None:
-        found.append(args[0][:, 1:])
-        raise _Stop
-
-    handle = model.transformer.h[layer].register_forward_pre_hook(take)
-    try:
-        with contextlib.suppress(_Stop):
-            model.transformer(input_ids=torch.from_numpy(rows).to(model.device), use_cache=False)
-    finally:
-        handle.remove()
-    flat = found[0].reshape(-1, found[0].shape[-1])
-    return flat - flat.mean(-1, keepdim=True)
-
-
 def train_sae(
-    model: GPT2LMHeadModel,
+    model: Model,
     rows_at: Callable[[int], NDArray[np.int64]],
     seed: int,
     plan: SaePlan,
@@ -71,16 +47,15 @@ def train_sae(
 ) -> None:
     """Train one SAE and save it as a sae-lens directory with whole metadata."""
     torch.manual_seed(seed)
-    d_model = int(model.config.n_embd)
     metadata = SAEMetadata(
         model_name="embedded",
         hook_name=plan.hook,
-        context_size=int(model.config.n_positions),
+        context_size=model.context,
         prepend_bos=True,
         model_from_pretrained_kwargs={"center_writing_weights": True},
     )
     config = TopKTrainingSAEConfig(
-        d_in=d_model,
+        d_in=model.d_model,
         d_sae=plan.width,
         k=plan.k,
         dtype="float32",
@@ -90,11 +65,14 @@ def train_sae(
     )
     sae = TopKTrainingSAE(config)
 
+    hook = parse_hook(plan.hook, model.n_layers)
+
     def batches() -> Iterator[Tensor]:
-        pool, step = torch.zeros(0, d_model), 0
+        pool, step = torch.zeros(0, model.d_model), 0
         while True:
             while len(pool) < POOL_BATCHES * BATCH:
-                pool = torch.cat([pool, residuals(model, rows_at(step), plan.layer)])
+                stream = activations_everywhere(model, hook, torch.from_numpy(rows_at(step)))
+                pool = torch.cat([pool, model.to_basis(stream[:, 1:]).flatten(0, 1)])  # BOS is not learnt
                 step += 1
             pool = pool[torch.randperm(len(pool))]
             # Half of the pool goes before it is filled and shuffled again.
@@ -130,11 +108,10 @@ def train_sae(
     trained.save_inference_model(str(out))
 
 
-def load(model_dir: Path, folder: Path, plan: SaePlan) -> tuple[Sae, Model]:
-    """The finished SAE and its model, loaded as the tool loads them."""
-    model = load_model(ModelSection(name=str(model_dir), device="cpu"))
+def load(model: Model, folder: Path, plan: SaePlan) -> Sae:
+    """The finished SAE, loaded as the tool loads it."""
     section = SaeSection(release=str(folder.parent), sae_id=plan.sae_id)
-    return load_sae(section, model, parse_hook(plan.hook, model.n_layers), lambda text: None), model
+    return load_sae(section, model, parse_hook(plan.hook, model.n_layers), lambda text: None)
 
 
 def card(

@@ -53,9 +53,12 @@ def _run(lab: Laboratory) -> Iterator[Event]:
     model, hook, sae = lab.model, lab.where.write, lab.features
     width = min(options.tokens, model.context)
     bos = model.bos if lab.where.bos else None
-    rows = cut(lab.texts, bos, width)[: options.texts]
+    rows = cut(lab.texts(width), bos, width)[: options.texts]
     if not len(rows):
-        raise RecipeError(f"The texts hold fewer than {width} tokens: lower options.tokens or use other texts.")
+        raise RecipeError(
+            f"None of the texts of '{lab.recipe.population.prompts}' has {width} tokens: lower options.tokens or use "
+            "other population.prompts."
+        )
     first = 0 if bos is None else 1
     mean = mean_activation(model, hook, rows, first)
     done = lab.held.rows.get(TABLE, 0)

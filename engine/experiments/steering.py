@@ -2,14 +2,15 @@
 
 One row per completion in the table `rollouts`. The direction is added at the site's position and every later one,
 `strength` times its native length (Turner et al., arXiv 2308.10248, steer with multiples of the raw difference). Both
-texts of a row draw the same random numbers. A hit is a text that holds one of `words`, letter case aside; a low count
-of hits proves nothing, as the words are never complete (GDM progress update, 2024).
+texts of a row draw the same random numbers. A hit is a text that holds one of `words` as a whole word, letter case
+aside; a low count of hits proves nothing, as no list of words is complete.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import product
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, Strict
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
     from engine.results import Event
 
 TABLE = "rollouts"
+SAMPLES_AT_ONCE = 16
+"""A run can be stopped between two such blocks."""
 Strengths = Annotated[tuple[Annotated[float, Strict(False)], ...], Strict(False)]
-Words = Annotated[tuple[str, ...], Strict(False)]
+Words = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Strict(False)]
 
 
 class SteeringOptions(NoOptions):
@@ -32,7 +35,7 @@ class SteeringOptions(NoOptions):
     samples: int = Field(8, ge=1, description="a whole number of at least 1")
     tokens: int = Field(40, ge=1, description="a whole number of at least 1")
     temperature: float = Field(0.7, ge=0, description="a finite number of at least 0; 0 takes the likeliest token")
-    words: Words = Field((), description="a list of words that count as a hit")
+    words: Words = Field((), description="a list of words that are not empty")
 
 
 def _run(lab: Laboratory) -> Iterator[Event]:
@@ -45,27 +48,33 @@ def _run(lab: Laboratory) -> Iterator[Event]:
     assert isinstance(options, SteeringOptions)
     model, where = lab.model, lab.where
     sampling = Sampling(options.tokens, options.temperature, lab.seed)
-    which = range(options.samples)
-    hit = re.compile("|".join(rf"\b{re.escape(word)}\b" for word in options.words) or r"(?!)", re.IGNORECASE)
+    hit = re.compile("|".join(rf"(?<!\w){re.escape(word)}(?!\w)" for word in options.words) or r"(?!)", re.IGNORECASE)
 
-    def write(vector: np.ndarray | None) -> list[str]:
+    def write(vector: np.ndarray | None, which: range) -> list[str]:
         lab.checkpoint()
         drawn = rollouts(model, where.token_ids, which, sampling, where.write, vector, where.position)
         return [str(model.tokenizer.decode(tokens)) for tokens in drawn]
 
     norm = float(np.linalg.norm(lab.site.vector.astype(np.float64)))
-    plain = write(None)
+    blocks = [
+        range(start, min(start + SAMPLES_AT_ONCE, options.samples))
+        for start in range(0, options.samples, SAMPLES_AT_ONCE)
+    ]
+    plain: dict[range, list[str]] = {}
     total = len(lab.direction_order) * len(options.strengths) * options.samples
     number, done = 0, lab.held.rows.get(TABLE, 0)
-    for spec, index in lab.direction_order:
+    for (spec, index), strength in product(lab.direction_order, options.strengths):
         direction = lab.draw(spec, lab.site, index)
-        for strength in options.strengths:
-            if number + options.samples <= done:
-                number += options.samples
+        added = strength * direction.vector.astype(np.float64)
+        length = float(np.linalg.norm(added))
+        for block in blocks:
+            if number + len(block) <= done:
+                number += len(block)
                 continue
-            added = strength * direction.vector.astype(np.float64)
-            length = float(np.linalg.norm(added))
-            for sample, (before, after) in enumerate(zip(plain, write(added), strict=True)):
+            if block not in plain:
+                plain[block] = write(None, block)
+            for sample, before, after in zip(block, plain[block], write(added, block), strict=True):
+                hits = bool(hit.search(before)), bool(hit.search(after))
                 if number >= done:
                     yield RowResult(
                         TABLE,
@@ -78,9 +87,9 @@ def _run(lab: Laboratory) -> Iterator[Event]:
                             "sample": sample,
                             "unsteered": before,
                             "steered": after,
-                            "unsteered_hit": bool(hit.search(before)),
-                            "steered_hit": bool(hit.search(after)),
-                            "hit_change": float(bool(hit.search(after))) - float(bool(hit.search(before))),
+                            "unsteered_hit": hits[0],
+                            "steered_hit": hits[1],
+                            "hit_change": float(hits[1]) - float(hits[0]),
                         },
                     )
                 number += 1

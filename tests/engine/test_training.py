@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import lzma
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +95,10 @@ def test_a_resumed_run_ends_as_an_unbroken_one(corpus: Path, tmp_path: Path, mon
         with pytest.raises(KeyboardInterrupt):
             train("broken")
     assert (tmp_path / "broken" / "work" / "checkpoint.pt").exists()
+    with pytest.raises(SystemExit, match="other settings"):
+        train_model(
+            [source], tokenizer, replace(SMALL, seed=1), tmp_path, tmp_path / "broken" / "work", Log(tmp_path / "l")
+        )
     resumed = train("broken")
     assert '"resumed", "step": 25' in (tmp_path / "broken" / "log.jsonl").read_text()
     for (name, a), (_, b) in zip(whole.named_parameters(), resumed.named_parameters(), strict=True):
@@ -136,11 +140,11 @@ def test_the_command_makes_everything_and_makes_nothing_twice(
         population_samples: int = 30
         evaluation_samples: int = 10
         sample_tokens: int = 30
-        evidence_samples: int = 40
 
     plans = (SaePlan(1, 48, 300_000, k=4), SaePlan(1, 24, 300_000, k=4, default=False))
     monkeypatch.setattr("engine.embedded.train.Settings", Small)
     monkeypatch.setattr("engine.embedded.train.SAE_PLANS", plans)
+    monkeypatch.setattr("engine.embedded.train.EVIDENCE_SAMPLES", 40)
     monkeypatch.setattr("engine.embedded.train.SOURCES", {corpus.name: (1.0, 1.0)})
     out = tmp_path / "out"
     arguments = ["--corpus", str(corpus.parent), "--out", str(out)]

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
+import hashlib
 import json
+import shutil
 import unicodedata
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from engine.embedded import HERE
+from engine.embedded import HERE, MODEL_DIR
+from engine.embedded.settings import SAE_PLANS
+from scripts import model_card
 from sessions.digest import table_lines
 from sessions.reader import read_run
 from tests.conftest import command
@@ -30,30 +34,28 @@ SMALL = {
 
 
 @pytest.fixture(scope="module")
-def card_script():
-    path = Path(__file__).parents[2] / "scripts" / "model_card.py"
-    spec = importlib.util.spec_from_file_location("model_card", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("evidence")
 
 
+def small(name: str, place: Path) -> str:
+    """What a small run of the card printed; made once."""
+    printed = place / f"{name}.txt"
+    if not printed.exists():
+        recipe, *overrides = (*model_card.RUNS[name], *SMALL[name])
+        words = [word for override in overrides for word in ("--set", override)]
+        done = command("--batch", recipe, "--out", name, *words, cwd=place)
+        assert done.returncode == 0, done.stdout + done.stderr
+        printed.write_text(done.stdout)
+    return printed.read_text()
+
+
 @pytest.mark.parametrize("name", SMALL)
-def test_what_a_recipe_expects_of_the_bundled_model_holds(name: str, place: Path, card_script) -> None:
-    recipe, *overrides = (*card_script.RUNS[name], *SMALL[name])
-    words = [word for override in overrides for word in ("--set", override)]
-    done = command("--batch", recipe, "--out", name, *words, cwd=place)
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_what_a_recipe_expects_of_the_bundled_model_holds(name: str, place: Path) -> None:
+    printed = small(name, place)
     run = read_run(place / name)
     assert run.status == "done"
-    assert done.stdout.count("holds:") == len(run.recipe.expect)
+    assert printed.count("holds:") == len(run.recipe.expect)
     for table, columns in run.record["tables"].items():
         assert (place / name / "tables" / f"{table}.parquet").exists()
         assert columns == list(run.tables[table][0])
@@ -107,15 +109,30 @@ def test_tables_go_on_where_they_were_stopped(place: Path) -> None:
     assert cut.tables == whole.tables
 
 
-def test_the_card_is_made_from_runs_and_files(place: Path, card_script) -> None:
-    card_script.main(["--runs", str(place), "--out", str(place / "card.md")])
+def test_the_card_is_made_from_runs_and_files(place: Path) -> None:
+    for name in SMALL:
+        small(name, place)
+    model_card.main(["--runs", str(place), "--out", str(place / "card.md")])
     text = (place / "card.md").read_text()
     cards = [json.loads(f.read_text()) for f in sorted((HERE / "saes").glob("*/card.json"))]
-    assert len(cards) == 4
+    assert len(cards) == len(SAE_PLANS)
     for card in cards:
         assert f"**{card['delta_ce']:.3f}**" in text
-    assert "win rate" in text
-    assert text.count("**holds**") + text.count("hold**") + text.count("be told**") >= 8
+    run = read_run(place / "plateaus")
+    near = [s.kl_near for s in run.summaries if s.base_kind == "random"]
+    assert f"| trained | made up, in the prompt | {len(near)} | {np.median(near):.3g} (" in text
+    changes = [row["steered_hit"] for row in read_run(place / "steering").tables["rollouts"]]
+    assert f"steered {np.mean(changes):.3g} (" in text
+
+
+def test_the_card_refuses_runs_of_other_weights(place: Path) -> None:
+    small("stories", place)
+    shutil.copytree(place / "stories", place / "old" / "plateaus")
+    file = place / "old" / "plateaus" / "events.jsonl"
+    weights = hashlib.sha256((MODEL_DIR / "model.safetensors").read_bytes()).hexdigest()
+    file.write_text(file.read_text().replace(weights, "0" * 64))
+    with pytest.raises(SystemExit, match="of other weights"):
+        model_card.main(["--runs", str(place / "old"), "--out", str(place / "old.md")])
 
 
 def test_the_committed_card_says_what_the_files_beside_it_say() -> None:
@@ -132,4 +149,4 @@ def test_what_a_model_writes_cannot_drive_a_terminal() -> None:
     rows = [{"label": "a", "steered": "x\x1b[2Jy\x07\n z\u202e", "steered_hit": True}] * 2
     lines = table_lines("rollouts", rows)
     assert not any(unicodedata.category(c)[0] == "C" for line in lines for c in line)
-    assert "x·[2Jy· z·" in lines[2]
+    assert "x·[2Jy· z·" in " ".join(lines)

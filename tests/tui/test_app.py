@@ -207,6 +207,43 @@ def test_the_model_writes_on_with_the_direction_under_the_cursor() -> None:
     play(story)
 
 
+def test_writing_on_waits_for_curves_of_the_recipe_on_the_screen() -> None:
+    """Right after a change the old curves are still drawn: their directions do not belong to the new recipe."""
+
+    async def story(app: DirscopeApp, pilot: Pilot) -> None:
+        probe = app.probe
+        await saved(app, pilot)
+        await pilot.press("c", "right_square_bracket", "x")
+        assert app.screen is probe
+        assert "once this run has ended" in probe.problem
+        await until(pilot, lambda: probe.picture.site.get("write") == "blocks.2.hook_resid_pre", "the next layer")
+        await saved(app, pilot)
+        await pilot.press("x", "ctrl+p")  # the palette is over the dialog when the answer comes
+        await pilot.pause(3)
+        await pilot.press("escape")
+        await until(pilot, lambda: frame(pilot).count("with it") >= 3, "continuations behind the palette")
+
+    play(story)
+
+
+def test_whoever_waits_for_the_model_is_told_when_the_worker_dies() -> None:
+    async def story(app: DirscopeApp, pilot: Pilot) -> None:
+        probe = app.probe
+        await saved(app, pilot)
+        bridge = probe.bridge
+        assert bridge is not None
+        process = bridge._worker._process
+        assert process is not None
+        os.kill(process.pid, signal.SIGSTOP)  # so that it cannot answer first
+        await pilot.press("c", "x")
+        await pilot.pause(0.3)
+        os.kill(process.pid, signal.SIGKILL)
+        await until(pilot, lambda: isinstance(app.screen, Writings) and "writing ..." not in frame(pilot), "an answer")
+        assert "worker" in frame(pilot)
+
+    play(story)
+
+
 def test_steering_asks_for_two_prompts_that_differ() -> None:
     async def story(app: DirscopeApp, pilot: Pilot) -> None:
         probe = app.probe

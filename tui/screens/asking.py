@@ -14,13 +14,19 @@ if TYPE_CHECKING:
     from tui.screens.probe import ProbeScreen
 
 
-def show_feature(screen: ProbeScreen, index: int) -> None:
+def show_feature(screen: ProbeScreen, index: int | None) -> None:
     """What is known of a feature that is active at the base."""
     found = next((f for f in screen.features.rows if f.index == index), None)
-    if found is None:
+    if index is None:
+        screen.complain("Cards are of SAE features: move to one below sae-feature.")
+    elif screen.player is not None:
+        screen.complain("This is a replay, which has no SAE: open its session with dirscope SESSION to see cards.")
+    elif screen.features.problem or not screen.features.rows:
+        screen.complain(screen.features.problem or "The features active here are not known yet: a moment.")
+    elif found is None:
         screen.complain(f"Feature {index} is off at this token: cards are shown for features that are active.")
     elif found.evidence is None:
-        screen.complain(f"Nothing lies beside {screen.features.sae} that says what its features stand for.")
+        screen.complain(f"Nothing beside {screen.features.sae} says what its features stand for in this model.")
     else:
         screen.app.push_screen(FeatureCard(found))
 
@@ -31,20 +37,23 @@ def write_on(screen: ProbeScreen) -> None:
     if screen.bridge is None:
         screen.complain("This is a replay, which has no model: open its session with dirscope SESSION to write on.")
         return
-    if not 0 <= view.curve < len(picture.curves) or picture.info is not screen.picture.info:
-        screen.complain("There is no curve yet to take a direction from: a moment.")
+    # Right after a change the curves still are those of the recipe before.
+    current = screen.site_is_current and picture.info is screen.picture.info
+    if not current or not picture.ended or not 0 <= view.curve < len(picture.curves):
+        screen.complain("The model writes on once this run has ended with curves: a moment.")
         return
     curve = picture.curves[view.curve]
     if curve.summary.base_kind != "prompt":
         screen.complain("This curve starts from another base than the prompt: pick one that starts from the prompt.")
         return
     coordinate = float(curve.coordinate[min(view.step, len(curve.coordinate) - 1)])
-    screen.writing_id = screen.bridge.write_on(screen.recipe, curve.direction, coordinate)
     unit = "°" if picture.unit == "degrees" else " L2"
-    screen.app.push_screen(Writings(screen.recipe.site.prompt, f"{curve.summary.label} at {coordinate:.3g}{unit}"))
+    screen.writings = Writings(screen.recipe.site.prompt, f"{curve.summary.label} at {coordinate:.3g}{unit}")
+    screen.app.push_screen(screen.writings)
+    screen.writing_id = screen.bridge.write_on(screen.recipe, curve.direction, coordinate)
 
 
 def show_writings(screen: ProbeScreen, found: Continuations) -> None:
-    """Fill the dialog that is waiting for them."""
-    if isinstance(screen.app.screen, Writings):
-        screen.app.screen.fill(found)
+    """Fill the dialog that is waiting for them, which may be behind another screen by now."""
+    if screen.writings is not None:
+        screen.writings.fill(found)

@@ -155,9 +155,12 @@ class Writings(_Reading):
         super().__init__()
         self._prompt = prompt
         self._what = what
+        self._found: Continuations | None = None
 
     def text(self) -> Text:
-        return self._head().append("writing ...", style="not bold dim")
+        if self._found is None:
+            return self._head().append("writing ...", style="not bold dim")
+        return self._filled(self._found)
 
     def _head(self) -> Text:
         text = Text("what the model goes on to write\n", style="bold")
@@ -165,13 +168,18 @@ class Writings(_Reading):
         return text
 
     def fill(self, found: Continuations) -> None:
-        """Show what came."""
+        """Show what came; it may come before the dialog is on the screen or after it has left."""
+        self._found = found
+        for widget in self.query("#reading").results(Static):
+            widget.update(self.text())
+
+    def _filled(self, found: Continuations) -> Text:
         text = self._head()
         if found.problem:
             text.append(found.problem, style="not bold")
         else:
             text.append("with ", style="dim")
-            text.append(self._what, style="not bold")
+            text.append(printable(self._what), style="not bold")
             text.append(
                 f", added at this token and every later one ({found.added_norm:.3g}, {found.share_of_norm:.0%} of the "
                 "norm); each pair drew the same random numbers\n",
@@ -182,4 +190,4 @@ class Writings(_Reading):
             text.append(f"{printable(plain)}\n", style="not bold")
             text.append("with it   ", style="bold")
             text.append(f"{printable(steered)}\n", style="not bold")
-        self.query_one("#reading", Static).update(text)
+        return text

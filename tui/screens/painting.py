@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from textual.content import Content
 from textual.widgets import Static
 
-from tui.charts import chart
+from tui.charts import BESIDE, chart
 from tui.status import plot_title, readout, site_text, status_text, token_title
 from tui.widgets.curve_plot import CurvePlot
 from tui.widgets.tables import KindTable, NextTokens
@@ -38,14 +38,14 @@ def paint(screen: ProbeScreen) -> None:
     screen.set_class(old, "-old")
     plot = screen.query_one(CurvePlot)
     title = plot_title(screen.recipe.path.mode, screen.view, screen.size.width)
-    if screen.beside is not None and screen.beside.info:
-        other = screen.beside.info["model"]["weights"]
-        title = f"{title} ── {other[0]}: {other}"
+    beside = screen.beside if screen.beside is not drawn else None
+    if beside is not None:
+        title = f"{title} ── {BESIDE[beside.info['model']['weights']]}: {beside.info['model']['weights']}"
     plot.border_title = f"previous run ── {title}" if old else title
     # Labels hold prompts: brackets in them are no markup.
     plot.border_subtitle = Content(readout(drawn, screen.view))
     if drawn.curves:
-        plot.show(chart(drawn, screen.view, screen.beside))
+        plot.show(chart(drawn, screen.view, beside))
         screen.query_one(KindTable).show(drawn)
         screen.query_one(NextTokens).show(drawn, screen.view)
         screen.query_one("#next").border_title = Content(token_title(drawn, screen.view))

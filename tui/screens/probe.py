@@ -48,7 +48,7 @@ from tui.messages import (
 from tui.picture import METRICS, Picture
 from tui.player import Player
 from tui.screens import asking, menus, showing
-from tui.screens.dialogs import Help
+from tui.screens.dialogs import Help, Writings
 from tui.screens.painting import paint
 from tui.widgets.curve_plot import CurvePlot
 from tui.widgets.direction_list import DirectionList
@@ -101,6 +101,8 @@ class ProbeScreen(Screen[None]):
         self.run_id = 0
         self.features_id = 0
         self.writing_id = 0
+        self.writings: Writings | None = None
+        """The dialog that waits for what the model writes."""
         self.folder: Path | None = opened
         """Of the run on the screen, once it is whole on disk."""
         self.problem = ""
@@ -207,6 +209,8 @@ class ProbeScreen(Screen[None]):
     def _on_run_kept(self, message: RunKept) -> None:
         if message.run_id == self.run_id:
             self.folder = message.folder
+            if not self.picture.curves:
+                self.complain(showing.TABLES_ONLY.format(message.folder / "tables"))
             self._stale = True
 
     @on(RunFailed)
@@ -332,10 +336,12 @@ class ProbeScreen(Screen[None]):
         self.change(lambda r: edits.edited(r, "path", mode=mode, stop="auto"))
 
     def action_toggle_weights(self) -> None:
-        trained = self.recipe.model.weights == "trained"
-        before = self.drawn if self.picture.ended else None
-        self.change(lambda r: edits.edited(r, "model", weights="reinitialised" if trained else "trained"))
-        self.beside = before
+        before, shown = self.recipe, self.drawn
+        whole = self.picture.ended and self.site_is_current and shown.info is self.picture.info
+        weights = "reinitialised" if before.model.weights == "trained" else "trained"
+        self.change(lambda r: edits.edited(r, "model", weights=weights))
+        if whole and self.recipe is not before:
+            self.beside = shown
 
     def action_write_on(self) -> None:
         asking.write_on(self)

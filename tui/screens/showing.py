@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tui.screens.probe import ProbeScreen
 
 PACE_SECONDS: Final = 1 / 20
+TABLES_ONLY: Final = "This run holds tables instead of curves: {}; dirscope export RUN --format md prints them."
 
 
 def show_stored(screen: ProbeScreen, folder: Path) -> None:
@@ -40,7 +41,7 @@ def show_stored(screen: ProbeScreen, folder: Path) -> None:
     if not screen.picture.ended:
         screen.picture = replace(screen.picture, ended=True, status="was cut off")
     if run.tables and not run.curves:
-        screen.complain(f"This run holds tables instead of curves: {folder / 'tables'}.")
+        screen.complain(TABLES_ONLY.format(folder / "tables"))
     screen.query_one(DirectionList).show(screen.recipe, screen.features)
 
 

@@ -187,9 +187,7 @@ minus the base) or *along* (a vector in its own right).
                 self.post_message(KindToggled(row.kind))
 
     def action_inspect(self) -> None:
-        feature = self._rows[self.cursor].feature if self._rows else None
-        if feature is not None:
-            self.post_message(FeatureAsked(feature))
+        self.post_message(FeatureAsked(self._rows[self.cursor].feature if self._rows else None))
 
     def action_count(self, change: int) -> None:
         if self._rows and self._rows[self.cursor].kind:

@@ -7,6 +7,7 @@ from textual.app import RenderResult
 from textual.widget import Widget
 
 from sessions.digest import digest, number
+from sessions.printable import printable
 from tui.charts import View
 from tui.kinds import look
 from tui.picture import Picture, TokenRow
@@ -72,5 +73,5 @@ class NextTokens(Widget):
 
 
 def _cell(row: TokenRow) -> str:
-    token = row.token.replace("\n", "⏎").replace("<|endoftext|>", "<end>")
+    token = printable(row.token.replace("\n", "⏎").replace("<|endoftext|>", "<end>"))
     return f"{token:<13.13} {row.probability:>6.3f}  "
