@@ -19,6 +19,8 @@ from engine.directions import DIRECTIONS
 from engine.forward import POPULATION_ROWS
 from engine.laboratory import Laboratory
 from engine.rays import DERIVATIVES_AT_ONCE
+from engine.texts import resolved_source
+from engine.workshop import room_for
 
 PACKAGES: Final = (
     "dirscope",
@@ -69,6 +71,7 @@ def describe(lab: Laboratory, check: SelfCheck) -> dict[str, Any]:
     """The record of a run, with every `auto` resolved."""
     model, where, population, recipe = lab.model, lab.where, lab.population, lab.recipe
     x = lab.site.vector.astype(np.float64)
+    source, seed = resolved_source(recipe.population, model, room_for(population.token_ids.shape[1]))
     norms = np.linalg.norm(population.vectors.astype(np.float64), axis=1)
     info: dict[str, Any] = {
         "experiment": recipe.experiment,
@@ -110,7 +113,8 @@ def describe(lab: Laboratory, check: SelfCheck) -> dict[str, Any]:
         },
         "prompts": _prompts(lab),
         "population": {
-            "source": recipe.population.prompts,
+            "source": source,
+            "seed": seed,
             "n": len(population.vectors),
             "index": population.index,
             "hash": population.hash,

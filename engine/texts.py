@@ -50,14 +50,11 @@ def read_texts(section: PopulationSection, model: Model, longest: int, cache: Pa
         RecipeError: The source is neither a keyword, nor a readable file, nor a dataset.
         LoadError: A dataset cannot be reached.
     """
-    source = section.prompts
+    source, seed = resolved_source(section, model, longest)
     if source in BUNDLED_SAMPLES:
-        if longest <= BUNDLED_TOKENS or model.name != "embedded":
-            return _bundled(model, BUNDLED_SAMPLES[source])
-        # Samples of the same model, longer: the two parts stay apart by their seeds.
-        return _samples(model, section.seed + (source != "bundled"), cache, report)
+        return _bundled(model, BUNDLED_SAMPLES[source])
     if source == "samples":
-        return _samples(model, section.seed, cache, report)
+        return _samples(model, seed, cache, report)
     path = Path(source).expanduser()
     if path.is_file():
         try:
@@ -68,6 +65,18 @@ def read_texts(section: PopulationSection, model: Model, longest: int, cache: Pa
     if source.startswith((".", "/", "~")) or source.endswith(".txt"):
         raise RecipeError(f"There is no text file {source}: population.prompts takes a file, 'bundled' or 'samples'.")
     return [_tokenised(_dataset(source, report), model)]
+
+
+def resolved_source(section: PopulationSection, model: Model, longest: int) -> tuple[str, int]:
+    """Source and seed of texts that windows of `longest` tokens are cut from.
+
+    The bundled samples are short; in their place longer ones of the same model are drawn, the two parts kept apart by
+    their seeds.
+    """
+    source = section.prompts
+    if source in BUNDLED_SAMPLES and model.name == "embedded" and longest > BUNDLED_TOKENS:
+        return "samples", section.seed + list(BUNDLED_SAMPLES).index(source)
+    return source, section.seed
 
 
 def _bundled(model: Model, part: str) -> Groups:

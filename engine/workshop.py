@@ -47,6 +47,11 @@ def _identity(model: Model) -> Hashable:
     return (model.weights_sha256, model.dtype, str(model.device))
 
 
+def room_for(window: int) -> int:
+    """How long texts should be to cut windows from: a third longer, or all windows would be beginnings."""
+    return window * 4 // 3
+
+
 class Workshop:
     """Caches of one worker.
 
@@ -76,9 +81,7 @@ class Workshop:
 
         def read() -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float32]]:
             # One more than asked for, so that dropping the base's own tokens changes one member and not the rest.
-            # A third more than the window, so that not only the beginnings of the samples have room for one.
-            longest = window.n_tokens * 4 // 3
-            documents = [d for group in self.texts(model, section, longest) for d in group]
+            documents = [d for group in self.texts(model, section, room_for(window.n_tokens)) for d in group]
             windows = cut_windows(documents, window, section.n + 1, section.seed)
             return windows, *read_windows(model, site.write, windows, index)
 

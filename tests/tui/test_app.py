@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import shutil
 import signal
-import time
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,47 +15,13 @@ from textual.widgets import Input, OptionList, Static
 
 from sessions.catalogue import entries, run_folders
 from sessions.reader import read_run
+from tests.driving import SMALL, frame, play, saved, until
 from tui.app import DirscopeApp
-from tui.screens.dialogs import Choose, FeatureCard, Help, TwoPrompts, Writings
+from tui.screens.dialogs import Choose, Help, TwoPrompts
 from tui.screens.probe import ProbeScreen
 from tui.widgets.curve_plot import CurvePlot
 from tui.widgets.direction_list import DirectionList
 from tui.widgets.token_strip import TokenStrip
-
-SMALL = ["population.n=60", "path.steps=20"]
-Story = Callable[[DirscopeApp, Pilot], Awaitable[None]]
-
-
-def play(story: Story, app: DirscopeApp | None = None, size: tuple[int, int] = (120, 40)) -> None:
-    """Run a story in an app of its own."""
-
-    async def run() -> None:
-        subject = app or DirscopeApp.fresh(SMALL)
-        async with subject.run_test(size=size) as pilot:
-            await story(subject, pilot)
-
-    asyncio.run(run())
-
-
-async def until(pilot: Pilot, condition: Callable[[], bool], what: str, seconds: float = 40) -> None:
-    """Wait for something that the worker brings about."""
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            raise AssertionError(f"waited {seconds} s for {what}; the screen says:\n{frame(pilot)}")
-        await pilot.pause(0.05)
-
-
-def frame(pilot: Pilot) -> str:
-    """The screen as text, one line per row."""
-    strips = pilot.app.screen._compositor.render_strips()
-    return "\n".join("".join(segment.text for segment in strip).rstrip() for strip in strips)
-
-
-async def saved(app: DirscopeApp, pilot: Pilot) -> None:
-    """Wait until the run on the screen is whole and on disk."""
-    await until(pilot, lambda: app.probe.picture.ended and app.probe.folder is not None, "a saved run")
-    await pilot.pause(0.4)
 
 
 def test_curves_come_by_themselves_and_the_run_is_on_disk() -> None:
@@ -138,108 +101,6 @@ def test_features_of_the_token_can_be_ticked() -> None:
         await until(pilot, lambda: any(s.kind == "sae-feature" for s in probe.picture.summaries), "a feature curve")
         assert [s.label for s in probe.picture.summaries if s.kind == "sae-feature"] == [f"#{feature}"]
         assert f"▣ #{feature}" in frame(pilot)
-
-    play(story)
-
-
-def test_the_untrained_twin_is_one_key_away_and_the_trained_medians_stay_behind_it() -> None:
-    async def story(app: DirscopeApp, pilot: Pilot) -> None:
-        probe = app.probe
-        await saved(app, pilot)
-        trained = probe.picture
-        await pilot.press("u")
-        await until(pilot, lambda: probe.picture.ended and probe.picture.info is not trained.info, "the twin")
-        await saved(app, pilot)
-        assert probe.picture.info["model"]["weights"] == "reinitialised"
-        assert max(s.final_kl for s in probe.picture.summaries) < 0.1 < max(s.final_kl for s in trained.summaries)
-        assert probe.beside is trained
-        assert "t: trained" in frame(pilot)
-        await pilot.press("u")
-        await until(pilot, lambda: probe.picture.ended and probe.recipe.model.weights == "trained", "the model again")
-        await saved(app, pilot)
-        assert [s.threshold for s in probe.picture.summaries] == [s.threshold for s in trained.summaries]
-        await pilot.press("g")
-        assert probe.beside is None  # of another recipe: it would compare nothing
-        await saved(app, pilot)
-
-    play(story)
-
-
-def test_a_feature_has_a_card() -> None:
-    async def story(app: DirscopeApp, pilot: Pilot) -> None:
-        probe = app.probe
-        await saved(app, pilot)
-        await until(pilot, lambda: bool(probe.features.rows), "active features")
-        rows = probe.query_one(DirectionList).rows
-        place = next(i for i, row in enumerate(rows) if row.feature is not None)
-        await pilot.press("d", "i")
-        assert not isinstance(app.screen, FeatureCard)  # the cursor is on no feature
-        await pilot.press(*["down"] * place, "i")
-        await pilot.pause(0.2)
-        assert isinstance(app.screen, FeatureCard)
-        evidence = probe.features.rows[0].evidence
-        assert evidence is not None
-        text = frame(pilot)
-        assert f"feature {probe.features.rows[0].index}" in text
-        assert f"{evidence.rate:.2%}" in text
-        assert f"⟨{evidence.raised[0]}⟩" in text
-        assert evidence.snippets[0].token.strip() in text
-        await pilot.press("escape")
-        assert app.screen is probe
-
-    play(story)
-
-
-def test_the_model_writes_on_with_the_direction_under_the_cursor() -> None:
-    async def story(app: DirscopeApp, pilot: Pilot) -> None:
-        probe = app.probe
-        await saved(app, pilot)
-        await pilot.press("c", *["shift+right"] * 3, "x")
-        assert isinstance(app.screen, Writings)
-        await until(pilot, lambda: frame(pilot).count("with it") >= 3, "continuations")
-        text = frame(pilot)
-        assert text.count("as is") >= 3
-        assert "random 0 at" in text
-        await pilot.press("escape")
-        assert app.screen is probe
-        assert probe.picture.ended  # asking is no run: nothing was computed again
-
-    play(story)
-
-
-def test_writing_on_waits_for_curves_of_the_recipe_on_the_screen() -> None:
-    """Right after a change the old curves are still drawn: their directions do not belong to the new recipe."""
-
-    async def story(app: DirscopeApp, pilot: Pilot) -> None:
-        probe = app.probe
-        await saved(app, pilot)
-        await pilot.press("c", "right_square_bracket", "x")
-        assert app.screen is probe
-        assert "once this run has ended" in probe.problem
-        await until(pilot, lambda: probe.picture.site.get("write") == "blocks.2.hook_resid_pre", "the next layer")
-        await saved(app, pilot)
-        await pilot.press("x", "ctrl+p")  # the palette is over the dialog when the answer comes
-        await pilot.pause(3)
-        await pilot.press("escape")
-        await until(pilot, lambda: frame(pilot).count("with it") >= 3, "continuations behind the palette")
-
-    play(story)
-
-
-def test_whoever_waits_for_the_model_is_told_when_the_worker_dies() -> None:
-    async def story(app: DirscopeApp, pilot: Pilot) -> None:
-        probe = app.probe
-        await saved(app, pilot)
-        bridge = probe.bridge
-        assert bridge is not None
-        process = bridge._worker._process
-        assert process is not None
-        os.kill(process.pid, signal.SIGSTOP)  # so that it cannot answer first
-        await pilot.press("c", "x")
-        await pilot.pause(0.3)
-        os.kill(process.pid, signal.SIGKILL)
-        await until(pilot, lambda: isinstance(app.screen, Writings) and "writing ..." not in frame(pilot), "an answer")
-        assert "worker" in frame(pilot)
 
     play(story)
 

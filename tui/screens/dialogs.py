@@ -110,8 +110,8 @@ class _Reading(ModalScreen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [*BACK, Binding("q", "dismiss(None)", show=False)]
 
     def text(self) -> Text:
-        """What there is to read."""
-        raise NotImplementedError
+        """What there is to read; nothing unless a kind of dialog says so."""
+        return Text()
 
     def compose(self) -> ComposeResult:
         with VerticalScroll(classes="dialog reading"):
