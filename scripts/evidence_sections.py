@@ -114,10 +114,11 @@ A win rate is the mean over bases of the chance that the first kind reaches 0.5 
 {chr(10).join(verdicts)}"""
 
 
-def late(early: Run, late: Run) -> str:
+def late(*runs: Run) -> str:
+    """The same at ever later hooks, the last of them after every block."""
     rate = Aggregate("win_rate", ("real-other", "random"))
     rows, gaps = [], []
-    for run in (early, late):
+    for run in runs:
         typical, value = run.info["typical_distance"], value_of(rate, run.summaries)
         low, high = bootstrap_interval(rate, run.summaries)
         gaps.append((value - 0.5, low - 0.5, high - 0.5))
@@ -125,28 +126,35 @@ def late(early: Run, late: Run) -> str:
             f"| `{run.recipe.site.write}` | {_median(run, 'threshold', 'real-other', typical)} | "
             f"{_median(run, 'threshold', 'random', typical)} | {value:.3f} ({low:.3f} to {high:.3f}) |"
         )
-    (first, first_low, first_high), (last, last_low, last_high) = gaps
-    change = f"from {first:+.3f} to {last:+.3f}"
-    if first_low <= 0 <= first_high:
-        verdict = f"there is no gap at the early layer that could go ({change})"
-    elif first_high < 0:
-        verdict = f"the gap at the early layer is the other way round ({change})"
-    elif last_low <= 0 <= last_high:
-        verdict = f"holds: the gap goes {change}, which cannot be told from none"
-    elif max(-last_low, last_high) < first_low:
-        verdict = f"partly: the gap shrinks {change}, but is still there"
-    else:
-        verdict = f"does not hold: the gap goes {change}"
+    early = runs[0].recipe.site.write
+    verdicts = [
+        f"- The gap at `{early}` is gone at `{run.recipe.site.write}`: {_gone(gaps[0], gap)}."
+        for run, gap in zip(runs[1:], gaps[1:], strict=True)
+    ]
     return f"""## Evidence: late-layer control
 
-`dirscope --batch late-layer`: the same written before the last block. Where the gap comes from later computation, it
-should vanish there.
+`dirscope --batch late-layer`: the same written before the last block, and after it (`--set \
+site.write={runs[-1].recipe.site.write}`), where only the final norm and the unembedding are left to compute. Where the gap comes from
+later computation, it should vanish; what is left of it after the last block is not computation but where the targets lie.
 
 | write | threshold real-other, td | threshold random, td | win rate real-other before random |
 |---|---|---|---|
 {chr(10).join(rows)}
 
-- The gap between real-other and random vanishes at the last layer: **{verdict}**."""
+{chr(10).join(verdicts)}"""
+
+
+def _gone(early: tuple[float, float, float], late: tuple[float, float, float]) -> str:
+    """Whether a gap with its interval has gone, in words."""
+    (first, first_low, first_high), (last, last_low, last_high) = early, late
+    change = f"from {first:+.3f} to {last:+.3f}"
+    if first_low <= 0 <= first_high:
+        return f"**cannot be told**, as there is none to go ({change})"
+    if last_low <= 0 <= last_high:
+        return f"**holds**, {change}, which cannot be told from none"
+    if max(-last_low, last_high) < first_low:
+        return f"**partly**, it shrinks {change}, but is still there"
+    return f"**does not hold**, it goes {change}"
 
 
 def steering(run: Run) -> str:

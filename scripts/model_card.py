@@ -24,14 +24,21 @@ from scripts.evidence_sections import directions, late, mean, plateaus, steering
 from sessions.printable import printable
 from sessions.reader import Run, read_run
 
+SMALL_LOSS = "ci_high(mean(delta_ce, 'table:splice')) < %g"
+
 RUNS: dict[str, tuple[str, ...]] = {
     "plateaus": ("plateaus",),
     "plateaus-untrained": ("plateaus-untrained",),
     "sensitive-directions": ("sensitive-directions",),
     "late-layer": ("late-layer",),
+    "late-layer-after": ("late-layer", "site.write=blocks.5.hook_resid_post"),
     "sae-fidelity": ("sae-fidelity",),
-    "sae-fidelity-middle": ("sae-fidelity", "site.write=blocks.3.hook_resid_pre"),
-    "sae-fidelity-late": ("sae-fidelity", "site.write=blocks.5.hook_resid_pre"),
+    "sae-fidelity-middle": (
+        "sae-fidelity",
+        "site.write=blocks.3.hook_resid_pre",
+        "expect.0.check=" + SMALL_LOSS % 0.06,
+    ),
+    "sae-fidelity-late": ("sae-fidelity", "site.write=blocks.5.hook_resid_pre", "expect.0.check=" + SMALL_LOSS % 0.15),
     "steering": ("steering",),
     "stories": (
         "steering",
@@ -83,7 +90,7 @@ def _card(runs: dict[str, Run]) -> str:
         _saes(runs),
         plateaus(runs["plateaus"], runs["plateaus-untrained"]),
         directions(runs["sensitive-directions"]),
-        late(runs["sensitive-directions"], runs["late-layer"]),
+        late(runs["sensitive-directions"], runs["late-layer"], runs["late-layer-after"]),
         steering(runs["steering"]),
         _again(),
     ]
@@ -137,6 +144,7 @@ stories and {books / 1e6:.2f} million of books, so that text repeats; {HELD_OUT_
 **Held-out loss: {done["held_out_loss"]:.3f} nats per token, {done["held_out_loss_per_byte"]:.4f} nats per byte** (the stored \
 weights; {done["held_out_tokens"]:,} tokens of held-out stories in rows of {settings["context"]}, every one
 from a random place in a story). *Seen* is the loss on stories that were trained on: the gap is what it knows by heart.
+The loss of the mix is measured while training, so that it rises where dropout starts; the other two are without dropout.
 When dropout starts was chosen by looking at the held-out loss, so that loss is not wholly untouched.
 
 | tokens, millions | loss of the mix | seen stories | held-out stories |

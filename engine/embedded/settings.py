@@ -37,10 +37,10 @@ class SaePlan:
 
 
 SAE_PLANS: Final = (
-    SaePlan(1, 2048, 6_000_000),
-    SaePlan(1, 512, 2_500_000, default=False),
-    SaePlan(3, 1536, 4_000_000),
-    SaePlan(5, 1536, 4_000_000),
+    SaePlan(1, 2048, 5_000_000),
+    SaePlan(1, 512, 4_000_000, default=False),
+    SaePlan(3, 3072, 7_000_000),
+    SaePlan(5, 2048, 5_000_000),
 )
 """Early, middle and late; two widths at the early one, so that splitting of features can be looked at."""
 

@@ -27,11 +27,11 @@ def test_everything_bundled_stays_under_its_limit() -> None:
 def test_the_log_shows_learning_and_the_loss_of_what_is_stored(embedded: Model) -> None:
     events = [json.loads(line) for line in TRAINING_LOG.read_text().splitlines()]
     held_out = [e["held_out_loss"] for e in events if e["event"] == "train" and "held_out_loss" in e]
-    assert held_out == sorted(held_out, reverse=True)
+    assert held_out[-1] == min(held_out) < held_out[0] - 0.5
     last = [e for e in events if e["event"] == "model"][-1]
     assert last["parameters"] == embedded.network.num_parameters()
     assert last["held_out_loss"] == pytest.approx(held_out[-1], abs=0.02)
-    assert last["held_out_loss"] < 2.05
+    assert last["held_out_loss"] < 1.95
 
 
 def test_samples_are_as_many_as_promised_and_disjoint(embedded: Model) -> None:

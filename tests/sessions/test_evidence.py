@@ -25,6 +25,7 @@ SMALL = {
     "plateaus-untrained": ("bases.0.count=4", "bases.1.count=4", "bases.2.count=4", "path.steps=45"),
     "sensitive-directions": ("bases.0.count=12", "path.steps=45"),
     "late-layer": ("bases.0.count=12", "path.steps=45"),
+    "late-layer-after": ("bases.0.count=12", "path.steps=45"),
     "sae-fidelity": ("options.texts=60",),
     "sae-fidelity-middle": ("options.texts=20",),
     "sae-fidelity-late": ("options.texts=20",),
