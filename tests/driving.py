@@ -44,3 +44,12 @@ async def saved(app: DirscopeApp, pilot: Pilot) -> None:
     """Wait until the run on the screen is whole and on disk."""
     await until(pilot, lambda: app.probe.picture.ended and app.probe.folder is not None, "a saved run")
     await pilot.pause(0.4)
+
+
+def worker_pid(app: DirscopeApp) -> int:
+    """The process that holds the model."""
+    assert app.bridge is not None
+    process = app.bridge._worker._process
+    assert process is not None
+    assert process.pid is not None
+    return process.pid

@@ -122,5 +122,5 @@ def test_options_are_refused_by_name(options: dict, words: str) -> None:
 
 def test_texts_too_short_for_a_row_are_refused(embedded: Model, tmp_path) -> None:
     (tmp_path / "t.txt").write_text("One day.")
-    with pytest.raises(RecipeError, match="fewer than 32 tokens"):
+    with pytest.raises(RecipeError, match=r"has 32 tokens: lower options\.tokens"):
         rows_of(embedded, {**FIDELITY, "population": {"prompts": str(tmp_path / "t.txt")}})

@@ -27,8 +27,8 @@ SMALL = {
     "late-layer": ("bases.0.count=12", "path.steps=45"),
     "late-layer-after": ("bases.0.count=12", "path.steps=45"),
     "sae-fidelity": ("options.texts=60",),
-    "sae-fidelity-middle": ("options.texts=20",),
-    "sae-fidelity-late": ("options.texts=20",),
+    "sae-fidelity-middle": ("options.texts=150",),
+    "sae-fidelity-late": ("options.texts=60",),
     "steering": ("options.samples=40",),
     "stories": ("options.samples=2", "options.tokens=30"),
 }

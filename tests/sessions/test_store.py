@@ -241,6 +241,15 @@ def test_a_writer_killed_after_its_last_line_is_repaired(tmp_path: Path) -> None
     assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "done"
 
 
+def test_a_table_cannot_be_written_outside_its_run(tmp_path: Path) -> None:
+    writer = RunWriter.create(tmp_path / "run", RECIPE)
+    for event in (RunStarted(INFO), base(), curve(0), RowResult("../../x", {"x": 1.0})):
+        writer.write(event)
+    with pytest.raises(RunFolderError, match="no name of a table"):
+        writer.finish(RunEnded("done"))
+    assert not list(tmp_path.rglob("x.parquet*"))
+
+
 def test_columns_of_a_later_version_are_left_alone() -> None:
     line = json.loads(to_line(curve(), 0.0))
     line["summary"]["charm"] = 3

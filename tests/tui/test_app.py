@@ -15,7 +15,7 @@ from textual.widgets import Input, Static
 
 from sessions.catalogue import run_folders
 from sessions.reader import read_run
-from tests.driving import SMALL, frame, play, saved, until
+from tests.driving import SMALL, frame, play, saved, until, worker_pid
 from tui.app import DirscopeApp
 from tui.screens.dialogs import Choose, Help, TwoPrompts
 from tui.screens.probe import ProbeScreen
@@ -265,10 +265,7 @@ def test_a_dead_worker_is_replaced_and_said() -> None:
     async def story(app: DirscopeApp, pilot: Pilot) -> None:
         probe = app.probe
         await saved(app, pilot)
-        assert app.bridge is not None
-        process = app.bridge._worker._process
-        assert process is not None
-        os.kill(process.pid or 0, signal.SIGKILL)
+        os.kill(worker_pid(app), signal.SIGKILL)
         await until(pilot, lambda: "killed" in probe.problem, "the sentence")
         await pilot.press("left")
         await until(pilot, lambda: probe.picture.site.get("position") == 10 and probe.picture.ended, "a new run", 120)

@@ -7,7 +7,7 @@ import signal
 
 from textual.pilot import Pilot
 
-from tests.driving import frame, play, saved, until
+from tests.driving import frame, play, saved, until, worker_pid
 from tui.app import DirscopeApp
 from tui.screens.dialogs import FeatureCard, Writings
 from tui.widgets.direction_list import DirectionList
@@ -84,9 +84,12 @@ def test_writing_on_waits_for_curves_of_the_recipe_on_the_screen() -> None:
     async def story(app: DirscopeApp, pilot: Pilot) -> None:
         probe = app.probe
         await saved(app, pilot)
+        worker = worker_pid(app)
+        os.kill(worker, signal.SIGSTOP)  # so that the new curves cannot come first
         await pilot.press("c", "right_square_bracket", "x")
         assert app.screen is probe
         assert "once this run has ended" in probe.problem
+        os.kill(worker, signal.SIGCONT)
         await until(pilot, lambda: probe.picture.site.get("write") == "blocks.2.hook_resid_pre", "the next layer")
         await saved(app, pilot)
         await pilot.press("x", "ctrl+p")  # the palette is over the dialog when the answer comes
@@ -99,16 +102,12 @@ def test_writing_on_waits_for_curves_of_the_recipe_on_the_screen() -> None:
 
 def test_whoever_waits_for_the_model_is_told_when_the_worker_dies() -> None:
     async def story(app: DirscopeApp, pilot: Pilot) -> None:
-        probe = app.probe
         await saved(app, pilot)
-        bridge = probe.bridge
-        assert bridge is not None
-        process = bridge._worker._process
-        assert process is not None
-        os.kill(process.pid, signal.SIGSTOP)  # so that it cannot answer first
+        worker = worker_pid(app)
+        os.kill(worker, signal.SIGSTOP)  # so that it cannot answer first
         await pilot.press("c", "x")
         await pilot.pause(0.3)
-        os.kill(process.pid, signal.SIGKILL)
+        os.kill(worker, signal.SIGKILL)
         await until(pilot, lambda: isinstance(app.screen, Writings) and "writing ..." not in frame(pilot), "an answer")
         assert "worker" in frame(pilot)
 
