@@ -33,7 +33,7 @@ ACTIONS: Final = (
     Action("tokens", "t", "focus_on('tokens')", "tokens", "Go to the tokens: left and right pick the base", False),
     Action("directions", "d", "focus_on('directions')", "directions", "Go to the list of directions"),
     Action("plot", "c", "focus_on('plot')", "cursor", "Go to the plot: arrows move the cursor and pick a curve"),
-    Action("metric", "m", "next_metric", "metric", "Show the next of KL, L2 and cosine"),
+    Action("metric", "m", "next_metric", "metric", "Show the next of KL, L2, cosine and KL as a share of its end"),
     Action("path", "s", "toggle_path", "sphere", "Switch between straight lines and the sphere of constant norm"),
     Action("zoom", "z", "toggle_zoom", "zoom", "Zoom to three times the threshold level, or out again", False),
     Action("write", "w", "pick_write", "write", "Pick the hook that is perturbed", False),

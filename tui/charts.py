@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.results import CurveResult
+from engine.results import CurveResult, Series
 from tui.kinds import dimmed, look
 from tui.picture import Picture
 from tui.plotting import BRIGHT, DIM, GREY, Chart, Line, Mark
@@ -18,6 +18,7 @@ LABELS = {
     "kl": "KL(base || perturbed), nats",
     "l2": "L2 at the last read hook",
     "cosine": "cosine at the last read hook",
+    "share": "KL, share of its end",
 }
 
 BESIDE = {"trained": "t", "reinitialised": "u"}
@@ -47,13 +48,15 @@ def chart(picture: Picture, view: View, beside: Picture | None = None) -> Chart:
     typical = picture.typical_distance
     lines: list[Line] = []
     marks: list[Mark] = []
-    if view.metric == "kl":
-        lines.extend(_quadratics(picture, x_stop))
+    if view.metric in ("kl", "share"):
+        lines.extend(_quadratics(picture, x_stop, view.metric))
     if beside is not None and beside.unit == picture.unit:
         lines.extend(_medians(beside, view.metric, typical))
     for curve in curves:
         style = look(curve.summary.kind)
-        lines.append(Line(curve.coordinate, picture.series(curve, view.metric), style.rgb, style.letter))
+        series = picture.series(curve, view.metric)
+        place = _letter_x(curve.coordinate, series, view.metric)
+        lines.append(Line(curve.coordinate, series, style.rgb, style.letter, place))
     y_start, y_stop = 0.0, None
     if view.metric == "cosine":
         y_start = min((float(picture.series(c, "cosine").min()) for c in curves), default=0.0)
@@ -100,22 +103,25 @@ def _medians(beside: Picture, metric: str, typical: float | None) -> list[Line]:
     for curve in beside.curves:
         by_kind.setdefault((curve.summary.base_kind, curve.summary.kind), []).append(curve)
     letter = BESIDE[beside.info["model"]["weights"]]
-    return [
-        Line(
-            curves[0].coordinate * scale,
-            np.median([beside.series(c, metric) for c in curves], axis=0),
-            dimmed(look(kind).rgb),
-            letter,
-        )
-        for (_, kind), curves in by_kind.items()
-        if all(np.array_equal(c.coordinate, curves[0].coordinate) for c in curves)
-    ]
+    lines = []
+    for (_, kind), curves in by_kind.items():
+        if all(np.array_equal(c.coordinate, curves[0].coordinate) for c in curves):
+            x, y = curves[0].coordinate * scale, np.median([beside.series(c, metric) for c in curves], axis=0)
+            lines.append(Line(x, y, dimmed(look(kind).rgb), letter, _letter_x(x, y, metric)))
+    return lines
 
 
-def _quadratics(picture: Picture, x_stop: float) -> list[Line]:
+def _letter_x(x: Series, y: Series, metric: str) -> float | None:
+    """Where a curve's letter goes: at its end, but shares all end at 1 and have theirs where they are half."""
+    return float(x[int(np.argmax(y >= 0.5))]) if metric == "share" else None
+
+
+def _quadratics(picture: Picture, x_stop: float, metric: str) -> list[Line]:
     """The median quadratic prediction of each kind: what any smooth model would do near the base."""
     by_kind: dict[str, list[float]] = {}
     for curve in picture.curves:
-        by_kind.setdefault(curve.summary.kind, []).append(curve.summary.fisher)
+        end = float(curve.kl[-1]) if metric == "share" else 1.0
+        if end > 0:
+            by_kind.setdefault(curve.summary.kind, []).append(curve.summary.fisher / end)
     x = np.linspace(0, x_stop, 60)
     return [Line(x, x**2 / 2 * float(np.median(f)), look(kind).rgb, thin=True) for kind, f in by_kind.items()]

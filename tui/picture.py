@@ -14,7 +14,8 @@ import numpy as np
 
 from engine.results import BaseResult, CurveResult, Event, Note, Progress, RunEnded, RunStarted, Series, Summary
 
-METRICS = ("kl", "l2", "cosine")
+METRICS = ("kl", "l2", "cosine", "share")
+"""What the plot can show; `share` is KL over KL at the end of the path, in which curves of any height compare."""
 
 
 @dataclass(frozen=True)
@@ -75,9 +76,12 @@ class Picture:
         return self.info.get("typical_distance")
 
     def series(self, curve: CurveResult, metric: str) -> Series:
-        """A metric along a curve: KL of the logits, L2 and cosine at the last read hook."""
+        """A metric along a curve: KL of the logits, KL as a share of its end, L2 and cosine at the last read hook."""
         if metric == "kl":
             return curve.kl
+        if metric == "share":
+            end = float(curve.kl[-1])
+            return curve.kl / end if end > 0 else np.zeros_like(curve.kl)
         last = self.site["read"][-1]
         return curve.values[last][metric]
 

@@ -29,7 +29,8 @@ class Line:
     y: Series
     rgb: RGB
     letter: str = ""
-    """Drawn at the curve's end."""
+    """Drawn at the curve's end, or at `letter_x`."""
+    letter_x: float | None = None
     thin: bool = False
     """Dots rather than a line."""
 
@@ -130,12 +131,13 @@ def _finite(line: Line, bottom: float, top: float, most: int) -> tuple[list[floa
 
 
 def _ends(chart: Chart, bottom: float, top: float) -> list[Mark]:
-    """A letter at the right end of the highest and lowest line of each letter, so that bands can be told apart."""
+    """A letter on the highest, middle and lowest line of each letter, so that bands can be told apart."""
     ends: dict[str, list[Mark]] = {}
     for line in chart.lines:
         x, y = _finite(line, bottom, top, 10_000)
         if line.letter and x:
-            ends.setdefault(line.letter, []).append(Mark(x[-1], y[-1], line.letter, line.rgb))
+            at = x[-1] if line.letter_x is None else line.letter_x
+            ends.setdefault(line.letter, []).append(Mark(at, float(np.interp(at, x, y)), line.letter, line.rgb))
     chosen: list[Mark] = []
     for marks in ends.values():
         ordered = sorted(marks, key=lambda m: (m.y, -m.x))

@@ -35,12 +35,15 @@ def status_text(screen: ProbeScreen, width: int) -> Text:
     return left
 
 
-def plot_title(mode: str, view: View, width: int) -> str:
-    """What is plotted, the metrics to choose from and the kinds of path, the current ones underlined."""
+def plot_title(mode: str, view: View, width: int, beside: str = "") -> str:
+    """What is plotted, the metrics to choose from and the kinds of path, the current ones underlined.
+
+    Where it is narrow the end is cut off, so that what cannot be seen elsewhere comes first.
+    """
     tabs = " ".join(f"[b u]{m}[/]" if m == view.metric else m for m in METRICS)
     paths = " ".join(f"[b u]{m}[/]" if m == mode else m for m in ("straight", "sphere"))
-    label = LABELS[view.metric] if width >= 110 else view.metric.upper()
-    return f"{label} ── {tabs} ── {paths}"
+    label = LABELS[view.metric] if width >= 110 else ""
+    return " ── ".join(part for part in (beside, label, tabs, paths) if part)
 
 
 def readout(picture: Picture, view: View) -> str:

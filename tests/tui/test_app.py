@@ -64,7 +64,7 @@ def test_everything_that_shapes_the_picture_can_be_changed_by_key() -> None:
 
         await pilot.press("m")
         assert probe.view.metric == "l2"
-        await pilot.press("m", "m")
+        await pilot.press("m", "m", "m")
         assert probe.view.metric == "kl"
 
         await pilot.press("d", "down", "down", "space")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
+import numpy as np
 from textual.pilot import Pilot
 
 from tests.driving import frame, play, saved, until, worker_pid
@@ -25,10 +26,13 @@ def test_the_untrained_twin_is_one_key_away_and_the_trained_medians_stay_behind_
         assert max(s.final_kl for s in probe.picture.summaries) < 0.1 < max(s.final_kl for s in trained.summaries)
         assert probe.beside is trained
         assert "t: trained" in frame(pilot)
+        assert probe.view.metric == "share"
+        assert np.allclose([probe.drawn.series(c, "share")[-1] for c in probe.drawn.curves], 1)
         await pilot.press("u")
         await until(pilot, lambda: probe.picture.ended and probe.recipe.model.weights == "trained", "the model again")
         await saved(app, pilot)
         assert [s.threshold for s in probe.picture.summaries] == [s.threshold for s in trained.summaries]
+        assert probe.view.metric == "kl"
         await pilot.press("g")
         assert probe.beside is None  # of another recipe: it would compare nothing
         await saved(app, pilot)

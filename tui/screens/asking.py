@@ -1,12 +1,14 @@
-"""What the main screen asks the worker beside curves: evidence of a feature, what the model goes on to write.
+"""What the main screen asks beside curves: the untrained twin, evidence of a feature, what the model goes on to write.
 
 Knows dialogs and the bridge.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from tui import edits
 from tui.screens.dialogs import FeatureCard, Writings
 
 if TYPE_CHECKING:
@@ -29,6 +31,19 @@ def show_feature(screen: ProbeScreen, index: int | None) -> None:
         screen.complain(f"Nothing beside {screen.features.sae} says what its features stand for in this model.")
     else:
         screen.app.push_screen(FeatureCard(found))
+
+
+def toggle_weights(screen: ProbeScreen) -> None:
+    """Run the same on the untrained twin, or on the trained model again, what was there behind it."""
+    before, shown = screen.recipe, screen.drawn
+    whole = screen.picture.ended and screen.site_is_current and shown.info is screen.picture.info
+    weights = "reinitialised" if before.model.weights == "trained" else "trained"
+    screen.change(lambda r: edits.edited(r, "model", weights=weights))
+    if whole and screen.recipe is not before:
+        screen.beside = shown
+        # Untrained logits are so small that their KL would lie on the axis: only shapes compare.
+        if screen.view.metric in ("kl", "share"):
+            screen.look(replace(screen.view, metric="share" if weights == "reinitialised" else "kl"))
 
 
 def write_on(screen: ProbeScreen) -> None:

@@ -37,10 +37,10 @@ def paint(screen: ProbeScreen) -> None:
     old = bool(drawn.curves) and drawn.info is not picture.info and picture.ended
     screen.set_class(old, "-old")
     plot = screen.query_one(CurvePlot)
-    title = plot_title(screen.recipe.path.mode, screen.view, screen.size.width)
     beside = screen.beside if screen.beside is not drawn else None
-    if beside is not None:
-        title = f"{title} ── {BESIDE[beside.info['model']['weights']]}: {beside.info['model']['weights']}"
+    weights = str(beside.info["model"]["weights"]) if beside is not None else ""
+    legend = f"{BESIDE[weights]}: {weights}" if weights else ""
+    title = plot_title(screen.recipe.path.mode, screen.view, screen.size.width, legend)
     plot.border_title = f"previous run ── {title}" if old else title
     # Labels hold prompts: brackets in them are no markup.
     plot.border_subtitle = Content(readout(drawn, screen.view))

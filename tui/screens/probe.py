@@ -317,17 +317,18 @@ class ProbeScreen(Screen[None]):
 
     def action_next_metric(self) -> None:
         metric = METRICS[(METRICS.index(self.view.metric) + 1) % len(METRICS)]
-        self._look(replace(self.view, metric=metric))
+        self.look(replace(self.view, metric=metric))
 
     def action_toggle_zoom(self) -> None:
         # The threshold is one of KL, so that is what zooming shows.
         zoomed = not (self.view.zoomed and self.view.metric == "kl")
-        self._look(replace(self.view, zoomed=zoomed, metric="kl"))
+        self.look(replace(self.view, zoomed=zoomed, metric="kl"))
 
     def action_toggle_ascii(self) -> None:
-        self._look(replace(self.view, ascii=not self.view.ascii))
+        self.look(replace(self.view, ascii=not self.view.ascii))
 
-    def _look(self, view: View) -> None:
+    def look(self, view: View) -> None:
+        """Look at the same picture otherwise."""
         self.view, self._stale = view, True
         self._redraw()
 
@@ -336,12 +337,7 @@ class ProbeScreen(Screen[None]):
         self.change(lambda r: edits.edited(r, "path", mode=mode, stop="auto"))
 
     def action_toggle_weights(self) -> None:
-        before, shown = self.recipe, self.drawn
-        whole = self.picture.ended and self.site_is_current and shown.info is self.picture.info
-        weights = "reinitialised" if before.model.weights == "trained" else "trained"
-        self.change(lambda r: edits.edited(r, "model", weights=weights))
-        if whole and self.recipe is not before:
-            self.beside = shown
+        asking.toggle_weights(self)
 
     def action_write_on(self) -> None:
         asking.write_on(self)

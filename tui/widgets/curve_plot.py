@@ -26,7 +26,7 @@ class CurvePlot(Widget, can_focus=True):
     HELP = """\
 ## Curves
 
-KL, L2 or cosine along each direction; a letter at a curve's end names its kind.
+KL, L2, cosine or KL as a share of its end along each direction; a letter at a curve's end names its kind.
 
 - **left / right** move the cursor along the path, **shift** moves ten steps
 - **up / down** select another curve; the readout and the next tokens follow it
