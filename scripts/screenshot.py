@@ -1,6 +1,7 @@
-"""Make the picture of the README from the running app: `python scripts/screenshot.py [FILE]`.
+"""Make the pictures of the README from the running app: `python scripts/screenshot.py [FOLDER]`.
 
-Starts the app with the bundled model in a temporary home, waits for the curves, moves the cursor, saves an SVG.
+Starts the app with the bundled model in a temporary home, waits for the curves, saves an SVG; the same again with the
+untrained twin in front.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ import tempfile
 import time
 from pathlib import Path
 
-PICTURE = Path(__file__).parents[1] / "docs" / "dirscope.svg"
+PICTURES = Path(__file__).parents[1] / "docs"
 
 
-async def take(file: Path) -> None:
+async def take(folder: Path) -> None:
     from tui.app import DirscopeApp
 
     app = DirscopeApp.fresh()
@@ -40,11 +41,22 @@ async def take(file: Path) -> None:
         await settled()
         await pilot.press("c")
         await pilot.pause(1.0)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(app.export_screenshot(title="dirscope"), encoding="utf-8")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "dirscope.svg").write_text(app.export_screenshot(title="dirscope"), encoding="utf-8")
+        for index in features:  # what the features of an untrained model's activations would be, nobody knows
+            app.probe.change(lambda recipe, index=index: edits.toggled_feature(recipe, index))
+        await pilot.pause(0.2)
+        await settled()
+        trained = app.probe.picture.info
+        await pilot.press("u")
+        while app.probe.picture.info is trained and time.monotonic() < deadline:
+            await pilot.pause(0.1)
+        await settled()
+        await pilot.pause(1.0)
+        (folder / "untrained.svg").write_text(app.export_screenshot(title="dirscope"), encoding="utf-8")
 
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as home:
         os.environ["DIRSCOPE_HOME"] = home
-        asyncio.run(take(Path(sys.argv[1]) if len(sys.argv) > 1 else PICTURE))
+        asyncio.run(take(Path(sys.argv[1]) if len(sys.argv) > 1 else PICTURES))

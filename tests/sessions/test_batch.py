@@ -198,9 +198,9 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
 
 
 def test_a_time_limit_keeps_what_is_done_and_resuming_ends_the_same(tmp_path: Path) -> None:
-    recipe = SHORT.replace("count = 3", "count = 400").replace("steps = 5", "steps = 200")
+    recipe = SHORT.replace("count = 3", "count = 400").replace("steps = 5", "steps = 100")
     (tmp_path / "r.toml").write_text(recipe)
-    limit, code = 8.0, 0
+    limit, code = 6.0, 0
     while code != 4 and limit > 1:
         shutil.rmtree(tmp_path / "out", ignore_errors=True)
         code = command("--batch", "r.toml", "--out", "out", "--time-limit", str(limit), cwd=tmp_path).returncode
