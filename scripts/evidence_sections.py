@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from engine.expect import Aggregate, bootstrap_interval, evaluate, parse_check, select, value_of
+from engine.expect import Aggregate, bootstrap_interval, quantile, select, value_of
 from sessions.printable import printable
 from sessions.reader import Run
 
@@ -21,45 +21,57 @@ BASES = {
 
 
 def plateaus(trained: Run, untrained: Run) -> str:
-    rows = []
+    rows, typical = [], trained.info["typical_distance"]
     for name, run in (("trained", trained), ("untrained", untrained)):
-        typical = run.info["typical_distance"]
+        unit = run.info["typical_distance"]
         for selector, word in BASES.items():
             curves = select(run.summaries, selector)
             known = [s for s in curves if s.plateau_length is not None or s.plateau_censored]
-            left = [s.plateau_length / typical for s in curves if s.plateau_length is not None]
+            left = [math.inf if s.plateau_length is None else s.plateau_length / unit for s in known]
             rows.append(
                 f"| {name} | {word} | {len(curves)} | {_median(run, 'kl_near', selector)} | "
                 f"{_median(run, 'quadratic_near', selector)} | {_median(run, 'near_share', selector)} | "
-                f"{_median(run, 'threshold', selector, typical)} | {_median(run, 'quadratic_ratio', selector)} | "
-                f"{len(left) / len(known):.0%} | {_number(float(np.median(left)) if left else math.nan)} |"
+                f"{_median(run, 'threshold', selector, unit)} | {_median(run, 'quadratic_ratio', selector)} | "
+                f"{float(np.isfinite(left).mean()):.0%} | {_number(quantile(np.array(left), 0.5))} |"
             )
     bases = len({s.base for s in select(trained.summaries, "random@real-other")})
+    own, real, made_up = BASES
     verdicts = [
-        _verdict(
-            trained,
-            "Around a real activation the output changes less than around a made-up one in the same context (KL at 0.2 td)",
-            "ci_high(median(kl_near, 'random@real-other@site')) < ci_low(median(kl_near, 'random@random'))",
+        _below(
+            "Around a real activation the output changes less than around a made-up one in the same context (KL near, nats)",
+            (trained, "kl_near", real),
+            (trained, "kl_near", made_up),
         ),
-        _verdict(
-            trained,
-            "It takes a longer push to reach 0.5 nats",
-            "ci_low(median(threshold, 'random@real-other@site')) > ci_high(median(threshold, 'random@random'))",
+        _below(
+            "so it does by the quadratic prediction alone: there is less curvature (quadratic near, nats)",
+            (trained, "quadratic_near", real),
+            (trained, "quadratic_near", made_up),
         ),
-        _verdict(
-            trained,
-            "KL from a real activation grows faster than its own curvature says: a flat start, then a jump",
-            "ci_high(median(quadratic_ratio, 'random@real-other')) < 1",
+        _below(
+            "A made-up one needs a shorter push to reach 0.5 nats (threshold, td)",
+            (trained, "threshold", made_up),
+            (trained, "threshold", real),
+            typical,
         ),
-        _verdict(
-            trained,
-            "and the start is flatter, for the height reached, than from a made-up one",
-            "ci_high(median(near_share, 'random@real-other@site')) < ci_low(median(near_share, 'random@random'))",
+        f"- At 0.2 td KL lies below the parabola of its own base on {_flatter(trained, own)} of the curves around real "
+        f"activations, {_flatter(trained, real)} in the prompt, {_flatter(trained, made_up)} around made-up ones: the rest "
+        "is steeper there already.",
+        _below(
+            "From there KL rises more steeply than its own curvature says, around real activations more than around made-up "
+            "ones (over quadratic; 1 is a parabola)",
+            (trained, "quadratic_ratio", real),
+            (trained, "quadratic_ratio", made_up),
         ),
-        _apart(
-            "and flatter, for the height reached, than that of the untrained twin",
-            (trained, untrained),
-            Aggregate("median", ("near_share", "random@real-other")),
+        _below(
+            "KL near is a smaller share of the height reached than around a made-up one (near share)",
+            (trained, "near_share", real),
+            (trained, "near_share", made_up),
+        ),
+        _below("and than in the untrained twin", (trained, "near_share", own), (untrained, "near_share", own)),
+        _below(
+            "The same of made-up activations, trained against untrained",
+            (trained, "near_share", made_up),
+            (untrained, "near_share", made_up),
         ),
     ]
     return f"""## Evidence: plateaus
@@ -80,36 +92,43 @@ so small that no push reaches 0.5 nats: only what has no scale can be compared w
 {chr(10).join(verdicts)}"""
 
 
-def directions(run: Run) -> str:
-    typical = run.info["typical_distance"]
-    kinds = list(dict.fromkeys(s.kind for s in run.summaries))
+def directions(up: Run, down: Run) -> str:
+    """Every kind of direction; `down` has SAE features with the other sign."""
+    typical = up.info["typical_distance"]
+    kinds = [(up, k, k) for k in dict.fromkeys(s.kind for s in up.summaries)]
+    at = [k for _, k, _ in kinds].index("sae-feature")
+    kinds[at : at + 1] = [(up, "sae-feature", "sae-feature, up"), (down, "sae-feature", "sae-feature, down")]
     rows = "\n".join(
-        f"| {k} | {_n(run, k):.0f} | {_median(run, 'threshold', k, typical)} | {_median(run, 'native_norm', k, typical)} | "
-        f"{value_of(Aggregate('censored', (k,)), run.summaries):.0%} |"
-        for k in kinds
+        f"| {name} | {_n(run, k):.0f} | {_median(run, 'threshold', k, typical)} | "
+        f"{_median(run, 'native_norm', k, typical)} | {value_of(Aggregate('censored', (k,)), run.summaries):.0%} |"
+        for run, k, name in kinds
     )
     verdicts = [
         _wins(
-            run, "real-other", "random", "Towards another real activation is more sensitive than towards a random one"
+            up, "real-other", "random", "Towards another real activation is more sensitive than towards a random one"
         ),
-        _wins(run, "real-mixture", "random-mixture", "A difference of real activations beats one of random targets"),
-        _wins(run, "sae-feature", "random-mixture", "The strongest SAE features beat the random mixture"),
-        _wins(run, "sae-feature", "real-mixture", "The strongest SAE features beat the real mixture"),
-        _wins(run, "sae-error", "random-mixture", "The SAE's error beats the random mixture"),
-        _wins(run, "random-mixture", "isotropic", "The random mixture beats the naive isotropic baseline"),
+        _wins(up, "real-mixture", "random-mixture", "A difference of real activations beats one of random targets"),
+        _wins(up, "sae-feature", "random-mixture", "The strongest SAE features, up, beat the random mixture"),
+        _wins(down, "sae-feature", "random-mixture", "The strongest SAE features, down, beat the random mixture"),
+        _wins(up, "sae-feature", "real-mixture", "The strongest SAE features, up, beat the real mixture"),
+        _wins(down, "sae-feature", "real-mixture", "The strongest SAE features, down, beat the real mixture"),
+        _wins(up, "sae-error", "random-mixture", "The SAE's error beats the random mixture"),
+        _wins(up, "random-mixture", "isotropic", "The random mixture beats the naive isotropic baseline"),
     ]
-    bases = len({s.base for s in run.summaries})
+    bases = len({s.base for s in up.summaries})
     return f"""## Evidence: sensitive directions
 
 `dirscope --batch sensitive-directions`: {bases} real bases, all directions at equal distance, typical distance \
 {typical:.3g}. Thresholds are where KL reaches 0.5 nats. Compare within a family: *random* and *real-other* are targets
-minus the base; the others are vectors in their own right.
+minus the base; the others are vectors in their own right. SAE features are the three most active at each base, pushed up (more of
+what is there already) or down (`--set 'directions.4.sign="-"'`: the feature is gone at its native length, and beyond that is negative).
 
 | direction | curves | median threshold, td | native length, td | never reached |
 |---|---|---|---|---|
 {rows}
 
-A win rate is the mean over bases of the chance that the first kind reaches 0.5 nats before the second.
+A win rate is the mean over bases of the chance that the first kind reaches 0.5 nats before the second. Where a threshold is
+far beyond the native length, as for SAE features and errors, it says how the model takes what never occurs.
 
 {chr(10).join(verdicts)}"""
 
@@ -154,19 +173,22 @@ def _gone(early: tuple[float, float, float], late: tuple[float, float, float]) -
         return f"**holds**, {change}, which cannot be told from none"
     if max(-last_low, last_high) < first_low:
         return f"**partly**, it shrinks {change}, but is still there"
-    return f"**does not hold**, it goes {change}"
+    return f"**does not hold**, it is still there ({change}); whether it shrinks cannot be told"
 
 
-def steering(run: Run) -> str:
+def steering(run: Run, control: Run) -> str:
     rows = run.tables["rollouts"]
     pairs = "\n".join(f"| {one_line(r['unsteered'])} | {one_line(r['steered'])} |" for r in rows[:4])
     spec = run.recipe.data()["directions"][0]
+    others = {str(r["label"]): float(r["share_of_norm"]) for r in control.tables["rollouts"]}
+    control_norm = float(np.median(list(others.values())))
     return f"""## Evidence: steering
 
 `dirscope --batch steering`: "{spec["plus"]}" minus "{spec["minus"]}", {rows[0]["strength"]:g} x its own length \
 ({rows[0]["share_of_norm"]:.0%} of the base's norm), added at `{run.recipe.site.write}` to the last token of "{run.recipe.site.prompt}"
 and every later one. Completions with one of *{", ".join(run.recipe.options.words)}*: unsteered \
-{mean(run, "unsteered_hit", "rollouts")}, steered {mean(run, "steered_hit", "rollouts")} (n = {len(rows)}, 95 % intervals).
+{mean(run, "unsteered_hit", "rollouts")}, steered {mean(run, "steered_hit", "rollouts")} (n = {len(rows)}, 95 % intervals); steered along random mixtures instead
+({control_norm:.0%} of the base's norm, {len(others)} directions) {mean(control, "steered_hit", "rollouts")} (n = {len(control.tables["rollouts"])}).
 
 | unsteered | steered, the same random numbers |
 |---|---|
@@ -198,19 +220,25 @@ def mean(run: Run, column: str, table: str) -> str:
     return _interval(value_of(aggregate, (), run.tables), *bootstrap_interval(aggregate, (), run.tables))
 
 
-def _verdict(run: Run, claim: str, check: str) -> str:
-    outcome = evaluate(parse_check(check), run.summaries)
-    word = "holds" if outcome.holds else "does not hold"
-    return f"- {claim}: **{word}** (`{check}`: {_number(outcome.left)} against {_number(outcome.right)})."
-
-
-def _apart(claim: str, runs: tuple[Run, Run], aggregate: Aggregate) -> str:
-    """A claim that the first run's value is below the second's, their intervals apart."""
-    (first, (low, high)), (second, (other_low, other_high)) = (
-        (value_of(aggregate, run.summaries), bootstrap_interval(aggregate, run.summaries)) for run in runs
+def _flatter(run: Run, selector: str) -> str:
+    """Share of curves that lie below the Fisher prediction of their own base at 0.2 typical distances."""
+    pairs = [(s.kl_near, s.quadratic_near) for s in select(run.summaries, selector)]
+    return (
+        f"{np.mean([near < predicted for near, predicted in pairs if near is not None and predicted is not None]):.0%}"
     )
-    word = "holds" if high < other_low else "does not hold"
-    return f"- {claim}: **{word}** ({_interval(first, low, high)} against {_interval(second, other_low, other_high)})."
+
+
+def _below(claim: str, first: tuple[Run, str, str], second: tuple[Run, str, str], unit: float = 1.0) -> str:
+    """A claim that the first median lies below the second: told only where their intervals are apart."""
+    words, bounds = [], []
+    for run, column, selector in (first, second):
+        aggregate = Aggregate("median", (column, selector))
+        low, high = bootstrap_interval(aggregate, run.summaries)
+        bounds.append((low, high))
+        words.append(_interval(value_of(aggregate, run.summaries) / unit, low / unit, high / unit))
+    (low, high), (other_low, other_high) = bounds
+    word = "holds" if high < other_low else "the opposite holds" if other_high < low else "cannot be told"
+    return f"- {claim}: **{word}** ({words[0]} against {words[1]})."
 
 
 def _wins(run: Run, first: str, second: str, claim: str) -> str:

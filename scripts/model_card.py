@@ -16,8 +16,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from engine.embedded import HERE, MODEL_DIR, SAES_DIR, TRAINING_LOG
 from engine.embedded.corpus import HELD_OUT_SHARE
 from scripts.evidence_sections import directions, late, mean, plateaus, steering
@@ -30,9 +28,10 @@ RUNS: dict[str, tuple[str, ...]] = {
     "plateaus": ("plateaus",),
     "plateaus-untrained": ("plateaus-untrained",),
     "sensitive-directions": ("sensitive-directions",),
+    "sensitive-directions-down": ("sensitive-directions", 'directions.4.sign="-"'),
     "late-layer": ("late-layer",),
     "late-layer-after": ("late-layer", "site.write=blocks.5.hook_resid_post"),
-    "sae-fidelity": ("sae-fidelity",),
+    "sae-fidelity": ("sae-fidelity", "expect.0.check=" + SMALL_LOSS % 0.03),
     "sae-fidelity-middle": (
         "sae-fidelity",
         "site.write=blocks.3.hook_resid_pre",
@@ -40,6 +39,12 @@ RUNS: dict[str, tuple[str, ...]] = {
     ),
     "sae-fidelity-late": ("sae-fidelity", "site.write=blocks.5.hook_resid_pre", "expect.0.check=" + SMALL_LOSS % 0.15),
     "steering": ("steering",),
+    "steering-control": (
+        "steering",
+        'directions=[{kind="random-mixture", count=5}]',
+        "options.samples=20",
+        "expect=[]",
+    ),
     "stories": (
         "steering",
         "options.strengths=[0.0]",
@@ -89,9 +94,9 @@ def _card(runs: dict[str, Run]) -> str:
         _stories(runs["stories"]),
         _saes(runs),
         plateaus(runs["plateaus"], runs["plateaus-untrained"]),
-        directions(runs["sensitive-directions"]),
+        directions(runs["sensitive-directions"], runs["sensitive-directions-down"]),
         late(runs["sensitive-directions"], runs["late-layer"], runs["late-layer-after"]),
-        steering(runs["steering"]),
+        steering(runs["steering"], runs["steering-control"]),
         _again(),
     ]
     return "\n\n".join(parts) + "\n"
@@ -118,7 +123,7 @@ samples: {total / 1e6:.1f} MB.
 
 **Data.** TinyStories (Eldan & Li 2023, arXiv 2305.07759), deduplicated excerpts, CDLA-Sharing-1.0; and children's books
 in the public domain. No file of that text is in this repository: the samples, and every snippet shown beside a feature,
-were drawn from the model (how much of that it knows by heart is said below). Weights, tokenizer, SAEs and samples: MIT, like the code.
+were drawn from the model (how much of the samples it knows by heart is said below). Weights, tokenizer, SAEs and samples: MIT, like the code.
 
 **Use.** Looking at activations. It knows simple stories and nothing else, repeats itself, and says untrue things."""
 
@@ -133,18 +138,21 @@ def _training() -> str:
         if "held_out_loss" in s
     )
     stories, books = data["train_tokens"].values()
-    speed = float(np.median([s["tokens_per_second"] for s in steps.values()]))
+    speeds = [s["tokens_per_second"] for s in steps.values() if s["step"] % 1000 == 0]
+    speed = f"{min(speeds):,} to {max(speeds):,} a second"
+    resumed = [f"{line['step']:,}" for line in _log("resumed")]
+    again = f" It began anew where the run was resumed (step {', '.join(resumed)})." if resumed else ""
     return f"""## Training
 
-{settings["tokens"] / 1e6:.0f} million tokens at about {speed:,.0f} a second, cosine \
+{settings["tokens"] / 1e6:.0f} million tokens at {speed}, cosine \
 schedule, Muon for the matrices and AdamW for the rest, bfloat16 autocast, dropout {settings["dropout"]:g} for the last \
 {1 - settings["dropout_from"]:.0%} of the steps. Settings and the whole log: `training.jsonl`. There are {stories / 1e6:.2f} million tokens of
 stories and {books / 1e6:.2f} million of books, so that text repeats; {HELD_OUT_SHARE:.0%} of the stories were never trained on.
 
 **Held-out loss: {done["held_out_loss"]:.3f} nats per token, {done["held_out_loss_per_byte"]:.4f} nats per byte** (the stored \
-weights; {done["held_out_tokens"]:,} tokens of held-out stories in rows of {settings["context"]}, every one
-from a random place in a story). *Seen* is the loss on stories that were trained on: the gap is what it knows by heart.
-The loss of the mix is measured while training, so that it rises where dropout starts; the other two are without dropout.
+weights; {done["held_out_tokens"]:,} tokens of held-out stories, joined end to end and cut into rows
+of {settings["context"]}). On as many stories that were trained on it is {done["seen_loss"]:.3f} (*seen* below): the gap is what it knows by heart.
+The loss of the mix is a running mean over steps, with dropout where there is dropout.{again} The other two are without dropout.
 When dropout starts was chosen by looking at the held-out loss, so that loss is not wholly untouched.
 
 | tokens, millions | loss of the mix | seen stories | held-out stories |
@@ -178,7 +186,7 @@ def _saes(runs: dict[str, Run]) -> str:
     return f"""## Sparse autoencoders
 
 TopK, trained with sae-lens on centred residuals of training text. Losses in nats per token on {first["held_out_tokens"]:,} \
-tokens of held-out stories, the reconstruction written at every token but BOS; zero and mean ablation give the scale.
+tokens of held-out stories, the reconstruction written at every token but BOS, whose prediction does not count; zero and mean ablation give the scale.
 Alive: fires at least once on {first["alive_on_tokens"]:,} tokens drawn from the model. Firing rate: median (5 to 95 %) \
 of the features alive. Beside each SAE lie its card and, for every feature, its firing rate, the output tokens it raises
 and lowers most, and the snippets where it fires most.

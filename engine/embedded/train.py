@@ -61,11 +61,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _judge(
     source: Source, tokenizer: PreTrainedTokenizerFast, model: GPT2LMHeadModel, settings: Settings, log: Log
 ) -> None:
-    """Log the held-out loss of the stored weights, which are what users get."""
+    """Log the losses of the stored weights, which are what users get."""
     bpe, bos = tokenizer.backend_tokenizer, int(tokenizer.bos_token_id)
     stream = encode(source.held_out, bpe, bos)
     rows = np.stack(list(evaluation_rows(stream, bos, settings.context)))
     loss = held_out_loss(model, rows, model.device)
+    seen = np.stack(list(evaluation_rows(encode(source.train, bpe, bos), bos, settings.context))[: len(rows)])
     n_bytes = sum(len(document.encode("utf-8")) for document in source.held_out)
     log.write(
         "model",
@@ -73,6 +74,7 @@ def _judge(
         held_out_loss=round(loss, 4),
         held_out_loss_per_byte=round(loss * len(stream) / n_bytes, 4),
         held_out_tokens=rows.shape[0] * (rows.shape[1] - 1),
+        seen_loss=round(held_out_loss(model, seen, model.device), 4),
     )
 
 

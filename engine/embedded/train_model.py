@@ -147,6 +147,7 @@ def train_model(
     model = build_model(settings, bos).to(device)
     optimisers = build_optimisers(model, settings)
     checkpoint, first = work / "checkpoint.pt", 0
+    smooth: float | None = None
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True, map_location=device)
         if state["settings"] != asdict(settings):
@@ -154,19 +155,24 @@ def train_model(
         model.load_state_dict(state["model"])
         for optimiser, saved in zip(optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(saved)
-        first = int(state["step"])
+        first, smooth = int(state["step"]), state["smooth"]
         log.write("resumed", step=first)
 
     def save(step: int) -> None:
-        states = [optimiser.state_dict() for optimiser in optimisers]
-        whole = {"settings": asdict(settings), "model": model.state_dict(), "optimisers": states, "step": step}
-        torch.save(whole, checkpoint.with_suffix(".tmp"))
+        state = {
+            "settings": asdict(settings),
+            "model": model.state_dict(),
+            "optimisers": [optimiser.state_dict() for optimiser in optimisers],
+            "step": step,
+            "smooth": smooth,
+        }
+        torch.save(state, checkpoint.with_suffix(".tmp"))
         os.replace(checkpoint.with_suffix(".tmp"), checkpoint)
 
     # Compiling doubles the speed on CPU; it needs a C++ compiler.
     forward = torch.compile(model) if shutil.which("c++") else model
     model.train()
-    started, last_save, smooth = time.monotonic(), time.monotonic(), None
+    started, last_save = time.monotonic(), time.monotonic()
     for step in range(first, settings.steps):
         for optimiser in optimisers:
             for group in optimiser.param_groups:
@@ -187,7 +193,7 @@ def train_model(
         if (step + 1) % 100 == 0:
             speed = (step + 1 - first) * settings.batch * settings.context / (time.monotonic() - started)
             extra = {}
-            if (step + 1) % 500 == 0 or step + 1 == settings.steps:
+            if (step + 1) % 500 == 0:
                 extra["held_out_loss"] = round(held_out_loss(model, held_out, device), 4)
                 # On stories it was trained on: the gap to the line above is what it has learnt by heart.
                 extra["seen_loss"] = round(held_out_loss(model, seen, device), 4)

@@ -24,12 +24,14 @@ SMALL = {
     "plateaus": ("bases.0.count=24", "bases.1.count=24", "bases.2.count=24", "path.steps=45"),
     "plateaus-untrained": ("bases.0.count=4", "bases.1.count=4", "bases.2.count=4", "path.steps=45"),
     "sensitive-directions": ("bases.0.count=12", "path.steps=45"),
+    "sensitive-directions-down": ("bases.0.count=12", "path.steps=45"),
     "late-layer": ("bases.0.count=12", "path.steps=45"),
     "late-layer-after": ("bases.0.count=12", "path.steps=45"),
     "sae-fidelity": ("options.texts=60",),
     "sae-fidelity-middle": ("options.texts=150",),
     "sae-fidelity-late": ("options.texts=60",),
     "steering": ("options.samples=40",),
+    "steering-control": ("options.samples=4", "directions.0.count=2"),
     "stories": ("options.samples=2", "options.tokens=30"),
 }
 

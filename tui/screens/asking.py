@@ -39,11 +39,18 @@ def toggle_weights(screen: ProbeScreen) -> None:
     whole = screen.picture.ended and screen.site_is_current and shown.info is screen.picture.info
     weights = "reinitialised" if before.model.weights == "trained" else "trained"
     screen.change(lambda r: edits.edited(r, "model", weights=weights))
-    if whole and screen.recipe is not before:
+    if screen.recipe is before:
+        return
+    if whole:
         screen.beside = shown
-        # Untrained logits are so small that their KL would lie on the axis: only shapes compare.
-        if screen.view.metric in ("kl", "share"):
-            screen.look(replace(screen.view, metric="share" if weights == "reinitialised" else "kl"))
+    # Untrained logits are so small that their KL would lie on the axis: only shapes compare.
+    if weights == "reinitialised" and screen.view.metric == "kl":
+        screen.shapes_only = True
+        screen.look(replace(screen.view, metric="share"))
+    elif weights == "trained" and screen.shapes_only:
+        screen.shapes_only = False
+        if screen.view.metric == "share":
+            screen.look(replace(screen.view, metric="kl"))
 
 
 def write_on(screen: ProbeScreen) -> None:

@@ -96,6 +96,8 @@ class ProbeScreen(Screen[None]):
         """The last picture that had curves: shown until the next one has some, so that nothing flickers."""
         self.beside: Picture | None = None
         """The same recipe with the other weights, to be seen behind the curves."""
+        self.shapes_only = False
+        """Whether the untrained twin, not the user, picked the metric."""
         self.view = View()
         self.features = FeatureList("", ())
         self.run_id = 0
