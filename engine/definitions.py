@@ -33,8 +33,8 @@ DEFINITIONS: Final[Mapping[str, str]] = {
     "kl_quadratic": "a^2/2 t'Ft: Fisher prediction at the base, t the path's tangent; any smooth model is flat near 0",
     "kl_near": "kl at 0.2 typical distances (L2) from the base, linear between steps; quadratic_near: the same there",
     "quadratic_ratio": (
-        "threshold / sqrt(2 level / t'Ft): below 1, KL grows faster than its curvature at the base says, a flat start "
-        "and then a jump; null when either is never reached"
+        "threshold / sqrt(2 level / t'Ft): below 1, KL grows faster than its curvature at the base says, as "
+        "where a plateau ends in a jump; null when either is never reached"
     ),
     "near_share": "kl_near / KL at the end of the path: how flat the start is, whatever the scale",
     "ce_clean, ce_spliced, ce_zero, ce_mean": (

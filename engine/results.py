@@ -66,7 +66,7 @@ class Summary:
     """The Fisher prediction at the same place."""
     quadratic_ratio: float | None = None
     """Threshold over where the Fisher prediction reaches the level. Below 1, KL grows faster than its curvature at the
-    base: a flat start and then a jump. At 1 it is a parabola, above 1 it saturates. None when either never happens."""
+    base, as where a plateau ends in a jump. At 1 it is a parabola, above 1 it saturates. None without either."""
     near_share: float | None = None
     """`kl_near` over `final_kl`: how flat the start is, whatever the scale. A parabola has 0.018 where the path ends at
     1.5 typical distances."""

@@ -80,10 +80,10 @@ def plateaus(trained: Run, untrained: Run) -> str:
 directions at `{trained.recipe.site.write}`. Made-up bases all sit in one prompt, so their partner is the row of real activations
 written into that prompt. Medians over curves with 95 % bootstrap intervals over bases; *td* is the typical distance \
 between two real activations ({trained.info["typical_distance"]:.3g} trained, {untrained.info["typical_distance"]:.3g} untrained). *KL near* is KL at 0.2 td, *quadratic near* its Fisher
-prediction there, *near share* KL near over KL at 1.5 td (a parabola has 0.018), *over quadratic* the threshold over where \
-that prediction reaches 0.5 nats (below 1: a flat start and then a jump). *Leaves* is the share of curves whose L2 at the last
-layer ever exceeds 1.1 x its initial line, *plateau* the median distance where those do. The untrained twin's logits are
-so small that no push reaches 0.5 nats: only what has no scale can be compared with it.
+prediction there, *near share* KL near over KL at 1.5 td (a parabola has 0.018; more where KL saturates, less where it rises late),
+*over quadratic* the threshold over where that prediction reaches 0.5 nats (1 is a parabola, less is steeper). *Leaves* is the share
+of curves whose L2 at the last layer ever exceeds 1.1 x its initial line, *plateau* the median distance where it does. The
+untrained twin's logits are so small that no push reaches 0.5 nats: only what has no scale can be compared with it.
 
 | weights | base | curves | KL near | quadratic near | near share | threshold, td | over quadratic | leaves | plateau, td |
 |---|---|---|---|---|---|---|---|---|---|
