@@ -25,6 +25,11 @@ from sessions.schema import SCHEMA_VERSION, plain, to_line
 from sessions.tables import write_tables
 
 SYNC_SECONDS: Final = 1.0
+FILES: Final = frozenset(
+    {RECIPE_FILE, RECORD_FILE, EVENTS_FILE, "arrays.safetensors"}
+    | {f"{table}.parquet" for table in ("curves", "summary", "bases", "tokens")}
+)
+"""All that a run without tables of its own has in its folder."""
 SAME_WHEN_RESUMED: Final = (("model", "weights_sha256"), ("population", "hash"), ("sae", "sha256"))
 
 
@@ -58,6 +63,21 @@ def _open_alone(path: Path) -> IO[bytes]:
     return file
 
 
+def _cleared(folder: Path) -> bool:
+    """Remove a run that failed before it computed anything, as on a mistyped name; nothing else is touched."""
+    try:
+        if not folder.is_dir() or not {f.name for f in folder.iterdir()} <= FILES:
+            return False
+        run = read_run(folder)
+        if run.record["status"] != "failed" or run.bases or run.curves or run.rows:
+            return False
+        for name in FILES:
+            (folder / name).unlink(missing_ok=True)
+    except (RunFolderError, OSError):
+        return False
+    return True
+
+
 class RunWriter:
     """Open run folder. Create one with `create` or `resume`."""
 
@@ -71,7 +91,7 @@ class RunWriter:
 
     @classmethod
     def create(cls, folder: Path, recipe: Recipe) -> RunWriter:
-        """Start a run in a directory that is empty or not there yet.
+        """Start a run in a directory that is empty or not there yet, or holds a run that failed before it had a result.
 
         Raises:
             UsageError: The directory holds something, or cannot be written.
@@ -80,7 +100,7 @@ class RunWriter:
             occupied = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
         except OSError as error:
             raise UsageError(f"Cannot look into {folder} ({error.strerror}): choose another place.") from None
-        if occupied:
+        if occupied and not _cleared(folder):
             raise UsageError(f"{folder} is not empty: choose another --out, or go on with that run with --resume.")
         make_private(folder)
         record: dict[str, Any] = {

@@ -256,3 +256,33 @@ def test_columns_of_a_later_version_are_left_alone() -> None:
     found = from_line(json.dumps(line))
     assert found is not None
     assert found[1].summary == curve().summary
+
+
+@pytest.mark.parametrize(
+    ("events", "status", "extra", "free"),
+    [
+        ((), "failed", (), True),
+        ((RunStarted(INFO), base()), "failed", (), False),
+        ((), "stopped", (), False),
+        ((), "failed", ("notes.txt",), False),
+    ],
+)
+def test_only_a_run_that_failed_with_nothing_makes_room(
+    tmp_path: Path, events: tuple[object, ...], status: str, extra: tuple[str, ...], free: bool
+) -> None:
+    folder = tmp_path / "run"
+    writer = RunWriter.create(folder, RECIPE)
+    for event in events:
+        writer.write(event)
+    writer.finish(RunEnded(status, "a mistyped name"))
+    for name in extra:
+        (folder / name).write_text("mine")
+    before = {f.name: f.read_bytes() for f in folder.iterdir()}
+    if free:
+        RunWriter.create(folder, RECIPE).close()
+        assert json.loads((folder / "run.json").read_text())["status"] == "running"
+        assert not list(folder.glob("*.parquet"))
+    else:
+        with pytest.raises(UsageError, match="is not empty"):
+            RunWriter.create(folder, RECIPE)
+        assert {f.name: f.read_bytes() for f in folder.iterdir()} == before
