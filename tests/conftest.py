@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+# Before torch is loaded: the tests start many processes, whose models are too small for a second thread to pay.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from engine.quiet import quiet_libraries
 
 quiet_libraries()
