@@ -2,163 +2,121 @@
 
 Attention is causal and one position changes, so everything before it is computed once (its keys and values), and
 everything below the write hook is skipped. What runs is the model's own Hugging Face `forward`: blocks below the
-write are short-circuited, a read-only cache stands in for the prefix, and the perturbed copies are rows of a batch.
-No mask or block is written by hand, which is what keeps it exact for every architecture.
+write are short-circuited, a read-only cache stands in for the prefix, and the perturbed copies are rows of a batch or
+branches of a tree (`engine.prefix`). The first tree computes its prefix in the same pass. No block is written by hand,
+which is what keeps it exact for every architecture.
 
-Knows raw residual vectors and token ids. Does not know bases, directions or metrics.
+Knows raw vectors and token ids. Does not know bases, directions or metrics.
 """
 
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd import forward_ad
-from transformers import Cache, DynamicCache
-from transformers.cache_utils import DynamicLayer
+from transformers import Cache
 
-from engine.hooks import HookPoint
+from engine.hooks import RESID_PRE, HookPoint
 from engine.models import Model
+from engine.prefix import LayerMask, Prefix, Recorder, branching, noting_masks
+from engine.shards import Rule
+from engine.taps import editing, ending_after_blocks, pausing, reading, skipping
 
 
-@dataclass(frozen=True)
-class Host:
-    """A context into which vectors are written: what one clean pass leaves behind."""
+@dataclass(eq=False)
+class Hosts:
+    """Contexts into which vectors are written, equally long: what one clean pass up to the write leaves behind."""
 
-    token_ids: tuple[int, ...]
-    """Up to and including the read position."""
+    token_ids: Tensor
+    """[B, T], up to and including the read position."""
     position: int
     """Where vectors are written."""
     raw: Tensor
-    """[d_model]: the model's own residual at the write hook and position."""
-    later: Tensor
-    """[n_suffix - 1, d_model]: the same for the positions after it, which the write does not change at its hook."""
-    prefix: tuple[tuple[Tensor, Tensor], ...]
-    """Keys and values of the positions before the write, per block [1, heads, position, d_head]."""
-    returns: tuple[int, ...]
-    """Length of the tuple each block returns, 0 for a bare tensor."""
+    """[B, d_hook]: what the model itself has at the write hook and position."""
+    stream: Tensor
+    """[B, T, d_model]: the residual stream that enters the write hook's block."""
+    masks: tuple[LayerMask, ...] | None
+    """Per block; None where blocks are given no mask that a tree could use."""
+    prefix: Prefix | None = None
+    """Keys and values of the positions before the write, taken down by the first pass that computes them."""
 
     @property
     def n_suffix(self) -> int:
-        """Positions run per row."""
-        return len(self.token_ids) - self.position
+        """Positions run per copy: S."""
+        return self.token_ids.shape[1] - self.position
+
+    def __len__(self) -> int:
+        return len(self.token_ids)
+
+    @classmethod
+    def joined(cls, groups: Sequence[Hosts]) -> Hosts:
+        """Contexts of several clean passes, equally long, as one batch."""
+        return replace(
+            groups[0],
+            token_ids=torch.cat([g.token_ids for g in groups]),
+            raw=torch.cat([g.raw for g in groups]),
+            stream=torch.cat([g.stream for g in groups]),
+            prefix=None,
+        )
+
+    def select(self, rows: Tensor) -> Hosts:
+        """Some of the contexts, in any order and number."""
+        return replace(
+            self,
+            token_ids=self.token_ids[rows],
+            raw=self.raw[rows],
+            stream=self.stream[rows],
+            prefix=None if self.prefix is None else self.prefix.select(rows),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Output:
+    """What rows gave at the read position."""
+
+    logits: Tensor
+    """[B, N, d_vocab]"""
+    reads: tuple[Tensor, ...]
+    """One [B, N, d_hook] per read hook, raw."""
 
 
 @dataclass(frozen=True)
-class Output:
-    """What a batch of rows gave at the read position."""
+class _Arrangement:
+    """How N copies of S tokens of B contexts lie in what a model is fed: rows [B * N, S] or branches [B, N * S]."""
 
-    logits: Tensor
-    """[n, d_vocab]"""
-    reads: tuple[Tensor, ...]
-    """One [n, d_model] per read hook, raw residuals."""
+    contexts: int
+    copies: int
+    length: int
+    tree: bool
+    before: int = 0
+    """Tokens of the prefix in front of the branches."""
 
+    def join(self, copies: Tensor, whole: Tensor) -> Tensor:
+        """Copies [B, N, S, ...] as they are fed; the prefix, if one is in front, is the head of `whole` [B, T, ...]."""
+        if not self.tree:
+            return copies.flatten(0, 1)
+        branches = copies.flatten(1, 2)
+        return torch.cat([whole[:, : self.before], branches], dim=1) if self.before else branches
 
-class _PrefixLayer(DynamicLayer):
-    """Cached keys and values of the prefix that every row shares and nobody writes to."""
+    def split(self, fed: Tensor) -> Tensor:
+        """[B, N, S, ...] of what the model gave."""
+        if not self.tree:
+            return fed.reshape(self.contexts, self.copies, *fed.shape[1:])
+        return fed[:, self.before :].reshape(self.contexts, self.copies, self.length, *fed.shape[2:])
 
-    def __init__(self, keys: Tensor, values: Tensor) -> None:
-        super().__init__()
-        self.lazy_initialization(keys, values)
-        self.keys: Tensor = keys
-        self.values: Tensor = values
+    def write(self, fed: Tensor, vectors: Tensor) -> Tensor:
+        """The first token of each copy becomes its vector [B, N, d]."""
+        return self.join(torch.cat([vectors[:, :, None], self.split(fed)[:, :, 1:]], dim=2), fed)
 
-    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        rows = key_states.shape[0]
-        return (
-            torch.cat([self.keys.expand(rows, -1, -1, -1), key_states], dim=-2),
-            torch.cat([self.values.expand(rows, -1, -1, -1), value_states], dim=-2),
-        )
-
-
-POPULATION_ROWS: Final = 256
-"""Texts read in one forward pass."""
-
-
-class _Stop(Exception):
-    """Ends a forward pass once what was asked for is captured."""
-
-
-def _hidden(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-    hidden: Tensor = args[0] if args else kwargs["hidden_states"]
-    return hidden
-
-
-def _first(output: Any) -> Tensor:
-    tensor: Tensor = output[0] if isinstance(output, tuple) else output
-    return tensor
-
-
-@contextlib.contextmanager
-def _reading(layers: Sequence[nn.Module], boundary: int, take: Callable[[Tensor], None]) -> Iterator[None]:
-    """Calls `take` with the residual stream [batch, pos, d_model] at a block boundary during a forward pass."""
-    if boundary < len(layers):
-        handle = layers[boundary].register_forward_pre_hook(
-            lambda module, args, kwargs: take(_hidden(args, kwargs)), with_kwargs=True
-        )
-    else:
-        handle = layers[-1].register_forward_hook(lambda module, args, output: take(_first(output)))
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
-@contextlib.contextmanager
-def replacing(layers: Sequence[nn.Module], boundary: int, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """The residual stream [batch, pos, d_model] at a block boundary becomes what `change` makes of it."""
-
-    def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        new = change(_hidden(args, kwargs))
-        return ((new, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": new})
-
-    def after(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-        new = change(_first(output))
-        return (new, *output[1:]) if isinstance(output, tuple) else new
-
-    if boundary < len(layers):
-        handle = layers[boundary].register_forward_pre_hook(before, with_kwargs=True)
-    else:
-        handle = layers[-1].register_forward_hook(after)
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
-@contextlib.contextmanager
-def _skipping(layers: Sequence[nn.Module], boundary: int, injected: Tensor, returns: Sequence[int]) -> Iterator[None]:
-    """Blocks below `boundary` do nothing and the stream at `boundary` is `injected`."""
-
-    def passing(length: int, replacement: Tensor | None) -> Callable[..., Any]:
-        def forward(*args: Any, **kwargs: Any) -> Any:
-            hidden = _hidden(args, kwargs) if replacement is None else replacement
-            return (hidden, *[None] * (length - 1)) if length else hidden
-
-        return forward
-
-    try:
-        for i in range(boundary):
-            # Straight into __dict__: wrappers forward setattr to the module they wrap, and deleting would not undo it.
-            layers[i].__dict__["forward"] = passing(returns[i], injected if i == boundary - 1 else None)
-        with replacing(layers, 0, lambda stream: injected) if boundary == 0 else contextlib.nullcontext():
-            yield
-    finally:
-        for i in range(boundary):
-            layers[i].__dict__.pop("forward", None)
-
-
-def _into(reads: list[Tensor], i: int) -> Callable[[Tensor], None]:
-    """Keeps the last position of a stream [batch, pos, d_model] in slot i."""
-
-    def take(stream: Tensor) -> None:
-        reads[i] = stream[:, -1]
-
-    return take
+    def last(self, fed: Tensor) -> Tensor:
+        """The last token of each copy: [B, N, ...]."""
+        return self.split(fed)[:, :, -1]
 
 
 class Forward:
@@ -167,113 +125,197 @@ class Forward:
     Args:
         model: the loaded model.
         write: where vectors are written.
-        reads: where the residual stream is read; none may come before `write`.
+        reads: what is read; none may come before `write`.
+        pause: called before every block that runs; may raise to end a pass in its middle.
     """
 
-    def __init__(self, model: Model, write: HookPoint, reads: Sequence[HookPoint]) -> None:
+    def __init__(
+        self, model: Model, write: HookPoint, reads: Sequence[HookPoint], pause: Callable[[], None] = lambda: None
+    ) -> None:
         self.model = model
         self.write = write
         self.reads = tuple(reads)
+        self._pause = pause
+        self._takes = inspect.signature(type(model.network).forward).parameters
 
     @torch.no_grad()
-    def host(self, token_ids: Sequence[int], position: int) -> Host:
-        """One clean pass over the tokens, the last of which is the read position."""
-        model, returns, captured = self.model, list[int](), list[Tensor]()
-        cache = DynamicCache()  # without the config: a sliding cache would drop keys that the suffix still needs
-        handles = [
-            layer.register_forward_hook(
-                lambda module, args, output: returns.append(len(output) if isinstance(output, tuple) else 0)
-            )
-            for layer in model.layers
-        ]
-        try:
-            with _reading(model.layers, self.write.boundary, captured.append):
-                model.network(input_ids=model.tensor([token_ids]), past_key_values=cache, use_cache=True)
-        finally:
-            for handle in handles:
-                handle.remove()
-        stream = captured[0][0]
-        return Host(
-            token_ids=tuple(token_ids),
+    def hosts(self, contexts: Sequence[Sequence[int]], position: int) -> Hosts:
+        """One clean pass over equally long contexts, the last token of which is the read position.
+
+        It computes the blocks up to the write; those after it are only asked for their masks.
+        """
+        model, write, masks = self.model, self.write, dict[int, LayerMask]()
+        found: dict[str, Tensor] = {}
+        ids = model.tensor(contexts)
+
+        def stream(tensor: Tensor) -> None:
+            found["stream"] = tensor.clone()
+
+        def raw(tensor: Tensor) -> None:
+            found["raw"] = tensor[:, position].clone()
+
+        with (
+            pausing(self.model, self._pause),
+            noting_masks(model.layers, len(contexts), masks),
+            reading(model, HookPoint(write.layer, RESID_PRE, ""), stream),
+            reading(model, write, raw),
+            skipping(model, range(write.layer + (not write.in_stream), model.n_layers)),
+            ending_after_blocks(model),
+        ):
+            model.network(input_ids=ids, use_cache=False)
+        whole = len(masks) == model.n_layers
+        return Hosts(
+            token_ids=ids,
             position=position,
-            raw=stream[position].clone(),
-            later=stream[position + 1 :].clone(),
-            prefix=tuple((layer.keys[..., :position, :], layer.values[..., :position, :]) for layer in cache.layers),
-            returns=tuple(returns),
+            raw=found["raw"],
+            stream=found["stream"],
+            masks=tuple(masks[i] for i in range(model.n_layers)) if whole else None,
         )
 
     @torch.no_grad()
-    def run(self, host: Host, vectors: Tensor) -> Output:
-        """Write each row of `vectors` [n, d_model] (raw residuals) at the host's position and read the last one."""
-        rows, model = len(vectors), self.model
-        injected = torch.cat([vectors[:, None], host.later.expand(rows, -1, -1)], dim=1)
-        cache = Cache(layers=[_PrefixLayer(k, v) for k, v in host.prefix]) if host.position else None
-        reads: list[Tensor] = [vectors] * len(self.reads)
+    def prefix(self, hosts: Hosts) -> Prefix:
+        """Keys and values of the positions before the write.
 
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(_skipping(model.layers, self.write.boundary, injected, host.returns))
-            for i, hook in enumerate(self.reads):
-                if hook.boundary > self.write.boundary:
-                    stack.enter_context(_reading(model.layers, hook.boundary, _into(reads, i)))
-                else:
-                    reads[i] = injected[:, -1]
-            suffix = model.tensor([host.token_ids[host.position :]]).expand(rows, -1)
-            output = model.network(
-                input_ids=suffix, past_key_values=cache, use_cache=cache is not None, logits_to_keep=1
-            )
-        return Output(output.logits[:, -1], tuple(reads))
-
-    def derivative(self, host: Host, vector: Tensor, tangents: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits [d_vocab] at `vector` and their exact derivative along each row of `tangents` [n, d_model].
-
-        Forward-mode differentiation through the same pass: [n, d_vocab].
+        Raises:
+            LookupError: The model's blocks keep none.
         """
+        recorder = Recorder(self.model.n_layers, self.write.layer, hosts.position)
+        with (
+            pausing(self.model, self._pause, self.write.layer),
+            self._starting(hosts.stream[:, : hosts.position]),
+            ending_after_blocks(self.model),
+        ):
+            ids = hosts.token_ids[:, : hosts.position]
+            self.model.network(input_ids=ids, past_key_values=recorder.cache(), use_cache=True)
+        return recorder.prefix
+
+    def run(self, hosts: Hosts, vectors: Tensor, rule: Rule = "batch") -> Output:
+        """Write each of `vectors` [B, N, d_hook] (raw) at its context's position and read at its last token.
+
+        Where nothing can be shared, whole prompts are run whatever the rule; where a tree has no prefix or no masks,
+        its copies are rows of a batch.
+        """
+        shares = self._shares(hosts)
+        if rule == "full" or not self.model.has_cache:
+            return self.full(hosts, vectors)
+        with torch.no_grad():
+            if shares and rule == "tree" and hosts.masks is not None:
+                return self._tree(hosts, vectors, hosts.masks)
+            if shares and hosts.prefix is None:
+                hosts.prefix = self.prefix(hosts)
+            contexts, copies = vectors.shape[:2]
+            ours = _Arrangement(contexts, copies, hosts.n_suffix, tree=False)
+            cache = hosts.prefix.cache() if shares and hosts.prefix is not None else None
+            return self._written(hosts, vectors, ours, cache, self._keeping(self._last(hosts.n_suffix)))
+
+    def _shares(self, hosts: Hosts) -> bool:
+        """Whether there are keys and values that copies have in common."""
+        return self.model.has_cache and hosts.position > 0 and self.write.layer < self.model.n_layers
+
+    def _tree(self, hosts: Hosts, vectors: Tensor, masks: Sequence[LayerMask]) -> Output:
+        model, position, length = self.model, hosts.position, hosts.n_suffix
+        contexts, copies = vectors.shape[:2]
+        recorder = Recorder(model.n_layers, self.write.layer, position)
+        before = position if hosts.prefix is None else 0
+        ours = _Arrangement(contexts, copies, length, tree=True, before=before)
+        ends = torch.arange(before + length - 1, before + copies * length, length, device=model.device)
+        more = self._keeping(ends if before or length > 1 else 0)
+        if "position_ids" in self._takes:
+            suffix = torch.arange(position, position + length, device=model.device).repeat(copies)
+            places = torch.cat([torch.arange(before, device=model.device), suffix])
+            more["position_ids"] = places.expand(contexts, -1)
+        with branching(model.layers, self.write.layer, masks, position, copies, contexts, bool(before)):
+            cache = recorder.cache() if hosts.prefix is None else hosts.prefix.cache()
+            output = self._written(hosts, vectors, ours, cache, more)
+        if hosts.prefix is None:
+            hosts.prefix = recorder.prefix
+        return output
+
+    def _written(
+        self, hosts: Hosts, vectors: Tensor, ours: _Arrangement, cache: Cache | None, more: dict[str, Any]
+    ) -> Output:
+        """One pass over copies in some arrangement."""
+        model, write = self.model, self.write
+        copied = hosts.stream[:, None, hosts.position :].expand(-1, ours.copies, -1, -1)
+        if write.in_stream:
+            copied = torch.cat([vectors[:, :, None], copied[:, :, 1:]], dim=2)
+        injected = ours.join(copied, hosts.stream)
+        reads: list[Tensor] = [vectors] * len(self.reads)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(pausing(model, self._pause, write.layer))
+            stack.enter_context(self._starting(injected))
+            if not write.in_stream:
+                stack.enter_context(editing(model, write, lambda fed: ours.write(fed, vectors)))
+            for i, hook in enumerate(self.reads):
+                if hook.place == write.place and write.in_stream:
+                    reads[i] = ours.last(injected)
+                else:
+                    stack.enter_context(reading(model, hook, _into(reads, i, ours.last)))
+            ids = hosts.token_ids[:, None, hosts.position :].expand(-1, ours.copies, -1)
+            fed = ours.join(ids, hosts.token_ids)
+            logits = model.network(input_ids=fed, past_key_values=cache, use_cache=cache is not None, **more).logits
+        if not ours.tree:
+            logits = logits[:, -1].unflatten(0, (ours.contexts, ours.copies))
+        elif logits.shape[1] != ours.copies:
+            logits = ours.last(logits)
+        return Output(logits, tuple(reads))
+
+    @contextlib.contextmanager
+    def _starting(self, stream: Tensor) -> Iterator[None]:
+        """What enters the write hook's block is this stream, and blocks before it do nothing."""
+        layer = self.write.layer
+        put = skipping(self.model, range(layer), stream) if layer else editing(self.model, _FIRST, lambda old: stream)
+        with put:
+            yield
+
+    def _keeping(self, kept: int | Tensor) -> dict[str, Any]:
+        """Which positions to compute logits of, for models that can be told."""
+        return {"logits_to_keep": kept} if "logits_to_keep" in self._takes else {}
+
+    def _last(self, length: int) -> int | Tensor:
+        """The last of so many positions; by index, since what a slice leaves is not contiguous and slow to unembed."""
+        return 0 if length == 1 else torch.tensor([length - 1], device=self.model.device)
+
+    def derivative(self, hosts: Hosts, base: Tensor, tangents: Tensor, rule: Rule = "batch") -> tuple[Tensor, Tensor]:
+        """Logits [B, d_vocab] at `base` [B, d_hook] and their exact derivative along `tangents` [B, N, d_hook].
+
+        Forward-mode differentiation through the same pass: [B, N, d_vocab].
+        """
+        if hosts.prefix is None and self._shares(hosts) and rule != "full":
+            hosts.prefix = self.prefix(hosts)  # taken down in the pass below, it would carry tangents
         with forward_ad.dual_level():
-            dual = forward_ad.make_dual(vector.expand_as(tangents).contiguous(), tangents)
-            primal, tangent = forward_ad.unpack_dual(self.run(host, dual).logits)
-        return primal[0], torch.zeros_like(primal) if tangent is None else tangent
+            dual = forward_ad.make_dual(base[:, None].expand_as(tangents).contiguous(), tangents)
+            primal, tangent = forward_ad.unpack_dual(self.run(hosts, dual, rule).logits)
+        return primal[:, 0], torch.zeros_like(primal) if tangent is None else tangent
 
     @torch.no_grad()
-    def full(self, token_ids: Sequence[int], position: int, vectors: Tensor) -> Output:
-        """The same as `run` the plain way: whole forward passes, nothing skipped or cached. For checks and timing."""
-        model, rows = self.model, len(vectors)
+    def full(self, hosts: Hosts, vectors: Tensor) -> Output:
+        """The same as `run` the plain way: whole forward passes, nothing skipped, shared or cached."""
+        contexts, copies = vectors.shape[:2]
         reads: list[Tensor] = [vectors] * len(self.reads)
+        position = hosts.position
 
-        def put(stream: Tensor) -> Tensor:
-            stream = stream.clone()
-            stream[:, position] = vectors
-            return stream
+        def put(fed: Tensor) -> Tensor:
+            return torch.cat([fed[:, :position], vectors.flatten(0, 1)[:, None], fed[:, position + 1 :]], dim=1)
+
+        def each(fed: Tensor) -> Tensor:
+            return fed[:, -1].reshape(contexts, copies, -1)
 
         with contextlib.ExitStack() as stack:
-            stack.enter_context(replacing(model.layers, self.write.boundary, put))
+            stack.enter_context(pausing(self.model, self._pause))
+            stack.enter_context(editing(self.model, self.write, put))
             for i, hook in enumerate(self.reads):
-                stack.enter_context(_reading(model.layers, hook.boundary, _into(reads, i)))
-            output = model.network(input_ids=model.tensor([token_ids]).expand(rows, -1), use_cache=False)
-        return Output(output.logits[:, -1], tuple(reads))
+                stack.enter_context(reading(self.model, hook, _into(reads, i, each)))
+            ids = hosts.token_ids[:, None].expand(-1, copies, -1).flatten(0, 1)
+            output = self.model.network(input_ids=ids, use_cache=False, **self._keeping(self._last(ids.shape[1])))
+        return Output(each(output.logits), tuple(reads))
 
 
-@torch.no_grad()
-def activations(model: Model, hook: HookPoint, token_ids: Tensor, index: int) -> Tensor:
-    """Raw residuals [n, d_model] at a hook and token index of many equally long texts [n, pos]; stops at the hook."""
-    return torch.cat(
-        [_captured(model, hook, rows, lambda stream: stream[:, index]) for rows in token_ids.split(POPULATION_ROWS)]
-    )
+_FIRST = HookPoint(0, RESID_PRE, "blocks.0.hook_resid_pre")
 
 
-@torch.no_grad()
-def activations_everywhere(model: Model, hook: HookPoint, token_ids: Tensor) -> Tensor:
-    """Raw residuals [n, pos, d_model] at a hook and every token of equally long texts [n, pos]; stops at the hook."""
-    return _captured(model, hook, token_ids, lambda stream: stream)
+def _into(reads: list[Tensor], i: int, each: Callable[[Tensor], Tensor]) -> Callable[[Tensor], None]:
+    def take(tensor: Tensor) -> None:
+        reads[i] = each(tensor).clone()
 
-
-def _captured(model: Model, hook: HookPoint, token_ids: Tensor, part: Callable[[Tensor], Tensor]) -> Tensor:
-    """A part of the stream [n, pos, d_model] at a hook."""
-    found: list[Tensor] = []
-
-    def take(stream: Tensor) -> None:
-        found.append(part(stream).clone())
-        raise _Stop
-
-    with contextlib.suppress(_Stop), _reading(model.layers, hook.boundary, take):
-        model.network(input_ids=token_ids.to(model.device), use_cache=False)
-    return found[0]
+    return take

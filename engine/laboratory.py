@@ -1,13 +1,11 @@
 """A recipe on the bench: one model, one site, and everything an experiment may ask for, computed when first asked.
 
-Draws bases and directions, and measures curves. Satisfies `engine.drawing.DrawContext`. Knows no processes, files or
-terminals.
+Draws bases and directions, and puts them into the forward pass. Satisfies `engine.drawing.DrawContext`. Knows no
+processes, files or terminals.
 """
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, Final
@@ -16,25 +14,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine import metrics
 from engine.bases import BASES
-from engine.curves import NEAR_SHARE, max_slope_step, plateau_length, quadratic_ratio, threshold, value_at
 from engine.directions import DIRECTIONS
 from engine.drawing import Base, Direction, Population, Vector
+from engine.errors import RecipeError
 from engine.experiments import EXPERIMENTS
-from engine.forward import Forward, Host
+from engine.forward import Forward, Hosts
+from engine.layouts import choose, usable_threads
 from engine.models import Model
-from engine.paths import Ray, grid, make_ray
+from engine.noise import NoiseFloor, noise_floor
+from engine.paths import Ray, make_ray
 from engine.protocol import Held
 from engine.recipe import Recipe
-from engine.results import CurveResult, Progress, Series, Summary, TokenTable
+from engine.results import Progress
+from engine.shards import Layout
 from engine.site import resolve_site
 from engine.texts import Sequences, joined
 from engine.workshop import Workshop
 
-ROWS_PER_CHUNK: Final = {"cpu": 128, "mps": 256, "cuda": 512}
-"""Rows of one forward pass by device, the base row included; divided by the positions a row runs."""
-TOKEN_RANKS: Final = 10
+CONTEXT_TOKENS: Final = 8192
+"""Tokens of one clean pass over several contexts."""
 AUTO_ANGLE: Final = 90.0
 AUTO_TYPICAL_DISTANCES: Final = 1.5
 
@@ -51,7 +50,8 @@ class Laboratory:
         recipe: what to compute.
         workshop: what outlives a run: texts, populations, SAEs.
         held: what need not be computed or drawn again.
-        should_stop: asked between chunks; a true answer ends the run with `Stopped`.
+        should_stop: asked between the blocks of every pass; a true answer ends the run with `Stopped`.
+        live: whether somebody watches, who wants to see curves before they are whole.
     """
 
     def __init__(
@@ -61,17 +61,19 @@ class Laboratory:
         workshop: Workshop,
         held: Held = Held(),  # noqa: B008  (frozen)
         should_stop: Callable[[], bool] = lambda: False,
+        live: bool = False,
     ) -> None:
         self.model = model
         self.recipe = recipe
         self.workshop = workshop
         self.held = held
+        self.live = live
         self._should_stop = should_stop
         self.where = resolve_site(recipe, model)
-        self.forward = Forward(model, self.where.write, self.where.reads)
+        self.forward = Forward(model, self.where.write, self.where.reads, self.checkpoint)
         self.experiment = EXPERIMENTS[recipe.experiment]
-        self._measuring = 0.0
-        self._steps = 0
+        self.layout = self._layout()
+        """How the run is computed; smaller after memory ran out."""
 
     @property
     def seed(self) -> int:
@@ -83,21 +85,51 @@ class Laboratory:
 
     @property
     def centred(self) -> bool:
-        return self.model.centred
+        return self.model.is_centred(self.where.write)
 
     @cached_property
-    def site_host(self) -> Host:
-        """The clean run of the site's prompt."""
-        return self._host(self.where.token_ids)
+    def site_host(self) -> Hosts:
+        """The clean run of the site's prompt, a batch of one."""
+        return self._hosts([self.where.token_ids])
 
     @cached_property
     def site(self) -> Base:
-        mean = float(self.site_host.raw.mean()) if self.model.centred else 0.0
-        return Base("prompt", 0, "prompt", self._vector(self.site_host), self.where.token_ids, mean)
+        raw = self.site_host.raw[0]
+        mean = float(raw.double().mean()) if self.centred else 0.0
+        return Base("prompt", 0, "prompt", self._vector(raw), self.where.token_ids, mean)
+
+    def _layout(self) -> Layout:
+        suffix = self.where.read_position - self.where.position + 1
+        refused = self.workshop.layouts.refused(self.model)
+        if self.held.layout is not None and self.held.layout.rule not in refused:
+            return self.held.layout
+        return choose(self.model, self.where.position, suffix, len(self.direction_order), refused, self.live)
+
+    def use_threads(self) -> None:
+        """Compute with as many threads as the layout says, or as there are."""
+        torch.set_num_threads(min(self.layout.threads, usable_threads()))
+
+    @cached_property
+    def noise(self) -> NoiseFloor | None:
+        """What rounding alone makes of KL and L2 at the site; measured where weights are in bfloat16, else None.
+
+        Raises:
+            RecipeError: The level of the threshold lies below it.
+        """
+        if self.model.dtype != torch.bfloat16:
+            return None
+        row = self.base_row(self.site, self.site_host.raw[0])
+        floor = noise_floor(self.forward, self.site_host, row, self.layout.rule, self.seed)
+        if self.recipe.metrics.level <= floor.kl:
+            raise RecipeError(
+                f"metrics.level {self.recipe.metrics.level:g} nats lies below the noise floor of bfloat16 here, "
+                f'{floor.kl:.2g} nats: raise it, or use model.dtype = "float32".'
+            )
+        return floor
 
     @cached_property
     def population(self) -> Population:
-        return self.workshop.population(self.model, self.recipe.population, self.where)
+        return self.workshop.population(self.model, self.recipe.population, self.where, self.checkpoint)
 
     def texts(self, longest: int) -> Sequences:
         """What the population's source holds: token sequences without BOS, a sampled row or a whole file each.
@@ -113,18 +145,10 @@ class Laboratory:
 
     def activation_of(self, prompt: str) -> Vector:
         ids = self.model.encode(prompt, self.recipe.site.bos)
-        return self._vector(self.forward.host(ids, len(ids) - 1))
+        return self._vector(self.forward.hosts([ids], len(ids) - 1).raw[0])
 
-    def _vector(self, host: Host) -> Vector:
-        return np.asarray(self.model.to_basis(host.raw).to(torch.float32).cpu().numpy())
-
-    @cached_property
-    def rows_per_chunk(self) -> int:
-        """Deterministic rule: by device, divided by the positions run per row, at least 8."""
-        if self.held.rows_per_chunk is not None:
-            return self.held.rows_per_chunk
-        per_row = self.where.read_position - self.where.position + 1
-        return max(8, ROWS_PER_CHUNK.get(self.model.device.type, 128) // per_row)
+    def _vector(self, raw: Tensor) -> Vector:
+        return np.asarray(self.model.to_basis(raw, self.where.write).to(torch.float32).cpu().numpy())
 
     @cached_property
     def stop(self) -> float | None:
@@ -176,126 +200,46 @@ class Laboratory:
         """One direction from one base."""
         return DIRECTIONS[spec.kind].draw(spec, self, base, index)
 
-    def host_of(self, base: Base) -> Host:
-        """The clean run a base is written into."""
-        if base.token_ids == self.where.token_ids:
-            return self.site_host
-        return self._host(base.token_ids)
+    def hosts_of(self, bases: Sequence[Base]) -> Hosts:
+        """The clean runs that bases are written into, in their order."""
+        contexts = list(dict.fromkeys(base.token_ids for base in bases))
+        hosts = self.site_host if contexts == [self.where.token_ids] else self._hosts(contexts)
+        places = [contexts.index(base.token_ids) for base in bases]
+        if places == list(range(len(hosts))):
+            return hosts
+        return hosts.select(torch.tensor(places, device=self.model.device))
 
-    def _host(self, token_ids: Sequence[int]) -> Host:
+    def _hosts(self, contexts: Sequence[Sequence[int]]) -> Hosts:
         # Tokens after the read position cannot reach back to it.
-        return self.forward.host(token_ids[: self.where.read_position + 1], self.where.position)
+        length = self.where.read_position + 1
+        cut = [ids[:length] for ids in contexts]
+        at_once = max(1, CONTEXT_TOKENS // length)
+        groups = [
+            self.forward.hosts(cut[start : start + at_once], self.where.position)
+            for start in range(0, len(cut), at_once)
+        ]
+        return groups[0] if len(groups) == 1 else Hosts.joined(groups)
 
-    def base_row(self, base: Base, host: Host) -> Tensor:
-        """What is written for the base run: raw residual [d_model], float64 on the CPU."""
-        raw = host.raw.to("cpu", torch.float64)
+    def base_row(self, base: Base, raw: Tensor) -> Tensor:
+        """What is written for the base run [d_hook], in float64 on the CPU.
+
+        Args:
+            raw: what the base's context has there by itself [d_hook].
+        """
+        raw = raw.to("cpu", torch.float64)
         if base.kind == "prompt":
             return raw
-        return raw + torch.from_numpy(base.vector.astype(np.float64)) - self.model.to_basis(raw)
-
-    def rows(self, base_row: Tensor, offsets: Series) -> Tensor:
-        """Base row plus offsets, on the device in the model's dtype: [n, d_model]."""
-        return (base_row + torch.from_numpy(offsets)).to(self.model.device, self.model.dtype)
-
-    def fisher(self, base_row: Tensor, host: Host, rays: Sequence[Ray]) -> list[float]:
-        """t'Ft of each ray at the base."""
-        tangents = torch.from_numpy(np.stack([r.tangent for r in rays]))
-        logits, derivative = self.forward.derivative(
-            host,
-            base_row.to(self.model.device, self.model.dtype),
-            tangents.to(self.model.device, self.model.dtype),
-        )
-        return [float(v) for v in metrics.fisher_form(logits, derivative)]
-
-    def measure(
-        self, curve: int, number: int, base: Base, direction: Direction, host: Host, ray: Ray, fisher: float
-    ) -> CurveResult:
-        """One whole curve. Every chunk carries the base row in front, so that step 0 is compared with its own twin."""
-        started = time.monotonic()
-        recipe, base_row = self.recipe, self.base_row(base, host)
-        stop = self.stop if self.stop is not None else ray.native
-        coordinate = grid(stop, recipe.path.steps)
-        logits_metrics: dict[str, list[Tensor]] = {"kl": [], **{name: [] for name in recipe.metrics.extra}}
-        reads: dict[str, dict[str, list[Tensor]]] = {h.name: {"l2": [], "cosine": []} for h in self.where.reads}
-        top: list[tuple[Tensor, Tensor]] = []
-        width = self.rows_per_chunk - 1
-        for start in range(0, len(coordinate), width):
-            self.checkpoint()
-            offsets = ray.offsets(coordinate[start : start + width])
-            rows = self.rows(base_row, np.concatenate([np.zeros((1, offsets.shape[1])), offsets]))
-            output = self.forward.run(host, rows)
-            base_logits, logits = output.logits[0], output.logits[1:]
-            for name, parts in logits_metrics.items():
-                parts.append(getattr(metrics, name)(base_logits, logits))
-            for hook, stream in zip(self.where.reads, output.reads, strict=True):
-                stream = self.model.to_basis(stream)
-                reads[hook.name]["l2"].append(metrics.l2(stream[0], stream[1:]))
-                reads[hook.name]["cosine"].append(metrics.cosine(stream[0], stream[1:]))
-            if self.experiment.keeps_tokens:
-                top.append(metrics.top_tokens(logits, TOKEN_RANKS))
-            self._steps += len(offsets)
-        self._measuring += time.monotonic() - started
-        values: dict[str, dict[str, Series]] = {
-            "logits": {name: _joined(parts) for name, parts in logits_metrics.items()},
-            **{hook: {name: _joined(parts) for name, parts in by.items()} for hook, by in reads.items()},
-        }
-        values["logits"]["kl_quadratic"] = coordinate**2 / 2 * fisher
-        kl, l2 = values["logits"]["kl"], values[self.where.reads[-1].name]["l2"]
-        distance = ray.distance(coordinate)
-        reached = threshold(coordinate, kl, recipe.metrics.level)
-        plateau = plateau_length(distance, l2, self.population.typical_distance)
-        kl_near = value_at(distance, kl, NEAR_SHARE * self.population.typical_distance)
-        quadratic = values["logits"]["kl_quadratic"]
-        summary = Summary(
-            curve=curve,
-            base=number,
-            base_kind=base.kind_and_host(self.where.token_ids),
-            kind=direction.kind,
-            label=direction.label,
-            native_norm=ray.native_norm,
-            native_angle=ray.native_angle,
-            threshold=reached,
-            censored=reached is None,
-            max_slope_step=max_slope_step(l2),
-            plateau_length=plateau if math.isfinite(plateau) else None,
-            plateau_censored=math.isinf(plateau),
-            fisher=fisher,
-            final_kl=float(kl[-1]),
-            kl_near=kl_near,
-            quadratic_near=value_at(distance, quadratic, NEAR_SHARE * self.population.typical_distance),
-            quadratic_ratio=quadratic_ratio(reached, fisher, recipe.metrics.level),
-            near_share=None if kl_near is None or kl[-1] <= 0 else kl_near / float(kl[-1]),
-        )
-        return CurveResult(
-            summary=summary,
-            direction=direction.vector,
-            detail=direction.detail,
-            coordinate=coordinate,
-            distance=distance,
-            angle=ray.angle(coordinate),
-            values=values,
-            tokens=self._token_table(top) if top else None,
-        )
-
-    def _token_table(self, top: list[tuple[Tensor, Tensor]]) -> TokenTable:
-        ids = torch.cat([t[0] for t in top]).cpu().numpy().astype(np.int32)
-        strings = {int(i): self.workshop.token_string(self.model, int(i)) for i in np.unique(ids)}
-        return TokenTable(ids, _joined([t[1] for t in top]), strings)
+        return raw + torch.from_numpy(base.vector.astype(np.float64)) - self.model.to_basis(raw, self.where.write)
 
     def ray(self, base: Base, vector: Vector, label: str) -> Ray:
         """The recipe's path from a base along a vector."""
         return make_ray(self.recipe.path.mode, base.vector, vector, label)
 
     def checkpoint(self) -> None:
-        """Between chunks: end the run here if someone asked for it."""
+        """Between passes and blocks: end the run here if someone asked for it."""
         if self._should_stop():
             raise Stopped
 
-    def progress(self, done: int) -> Progress:
+    def progress(self, done: int, steps_per_second: float | None) -> Progress:
         """How far the run is."""
-        rate = self._steps / self._measuring if self._measuring > 0 else None
-        return Progress("measuring", done, self.n_curves, rate)
-
-
-def _joined(parts: list[Tensor]) -> Series:
-    return np.asarray(torch.cat(parts).cpu().numpy(), dtype=np.float64)
+        return Progress("measuring", done, self.n_curves, steps_per_second)

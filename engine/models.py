@@ -8,9 +8,10 @@ or what is done with the model.
 from __future__ import annotations
 
 import hashlib
+import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,9 +23,17 @@ from transformers.utils.logging import disable_progress_bar
 
 from engine.embedded import MODEL_DIR
 from engine.errors import LoadError, PromptError
+from engine.hooks import RESID_PRE, HookPoint
+from engine.memory import is_out_of_memory
+from engine.parts import Parts
 from engine.recipe import ModelSection
 
-DTYPES: Final = {"float32": torch.float32, "float64": torch.float64}
+DTYPES: Final = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
+CENTRED_BELOW: Final = {torch.float32: 1e-5, torch.float64: 1e-5, torch.bfloat16: 1e-2}
+"""KL of a ones-vector kick that counts as none; bfloat16 rounds the kick itself."""
+UNSTATED_CONTEXT: Final = 2048
+UNEMBED_ROWS: Final = 8192
+"""Rows of the unembedding that are float32 at a time."""
 Report = Callable[[str], None]
 
 
@@ -49,6 +58,12 @@ class Model:
     """Of the weight file; of all tensors where there is no single file or the weights are reinitialised."""
     centred: bool
     """Whether the output ignores the mean over d_model, so that vectors are used with that mean removed."""
+    returns: tuple[int, ...] = ()
+    """Length of the tuple each block returns, 0 for a bare tensor."""
+    has_cache: bool = True
+    """Whether what it computes of a prefix can be kept and run on from; recurrent architectures cannot."""
+    parts: dict[int, Parts] = field(default_factory=dict)
+    """Of the blocks that were asked for theirs; filled by `engine.taps`."""
 
     @property
     def n_layers(self) -> int:
@@ -68,9 +83,13 @@ class Model:
         """Token ids [batch, pos] on the model's device."""
         return torch.tensor(rows, dtype=torch.long, device=self.device)
 
-    def to_basis(self, raw: Tensor) -> Tensor:
-        """Raw residuals [..., d_model] in the basis all numbers are given in (TransformerLens' processed basis)."""
-        return raw - raw.mean(-1, keepdim=True) if self.centred else raw
+    def is_centred(self, hook: HookPoint) -> bool:
+        """Whether vectors at a hook point are used with their mean removed."""
+        return self.centred and hook.wide_as_stream
+
+    def to_basis(self, raw: Tensor, hook: HookPoint) -> Tensor:
+        """Raw vectors [..., d_hook] in the basis all numbers are given in (TransformerLens' processed basis)."""
+        return raw - raw.mean(-1, keepdim=True) if self.is_centred(hook) else raw
 
     def encode(self, text: str, bos: bool | str) -> list[int]:
         """Token ids of a prompt; exactly one BOS in front if asked for, never doubled.
@@ -148,24 +167,64 @@ def load_model(section: ModelSection, seed: int = 0, report: Report = lambda tex
     except Exception as error:
         raise LoadError(_why_not(section.name, location, error)) from error
     network = network.eval().requires_grad_(False).to(device)
-    layers = _blocks(network, section.name)
+    if dtype == torch.bfloat16:
+        _unembed_in_float32(network)
     report("hashing weights")
-    resolved = network.config
-    model = Model(
-        name=section.name,
-        network=network,
-        tokenizer=tokenizer,
-        layers=layers,
-        device=device,
-        dtype=dtype,
-        d_model=int(resolved.hidden_size),
-        d_vocab=int(resolved.vocab_size),
-        context=int(getattr(resolved, "max_position_embeddings", None) or 2048),
+    return from_network(
+        section.name,
+        network,
+        tokenizer,
         revision=_revision(location),
         weights_sha256=_weights_hash(location, network, section.weights == "trained"),
+    )
+
+
+def from_network(
+    name: str, network: PreTrainedModel, tokenizer: Any, revision: str | None = None, weights_sha256: str = ""
+) -> Model:
+    """A model from a network that is already on its device, asked for its basis and its cache.
+
+    Raises:
+        LoadError: The architecture has no list of blocks, or its output is not finite.
+    """
+    config = network.config
+    model = Model(
+        name=name,
+        network=network,
+        tokenizer=tokenizer,
+        layers=_blocks(network, name),
+        device=network.device,
+        dtype=network.dtype,
+        d_model=int(config.hidden_size),
+        d_vocab=int(config.vocab_size),
+        context=_context(config),
+        revision=revision,
+        weights_sha256=weights_sha256 or tensors_sha256(network.state_dict()),
         centred=False,
     )
-    return _with_basis(model)
+    return _with_basis(_with_cache(_with_returns(model)))
+
+
+def _context(config: Any) -> int:
+    """Longest prompt: ALiBi and recurrent models often state none."""
+    stated = (getattr(config, name, None) for name in ("max_position_embeddings", "max_seq_len", "seq_length"))
+    return int(next((n for n in stated if isinstance(n, int) and n > 0), UNSTATED_CONTEXT))
+
+
+def _unembed_in_float32(network: PreTrainedModel) -> None:
+    """Give logits in float32 of weights in bfloat16, whose own products would keep 8 bits of them.
+
+    By parts of the vocabulary, so that no float32 copy of the whole matrix is held.
+    """
+    head = network.get_output_embeddings()
+
+    def forward(hidden: Tensor) -> Tensor:
+        x = hidden.float()
+        biases = [None] * len(parts) if head.bias is None else [b.float() for b in head.bias.split(UNEMBED_ROWS)]
+        return torch.cat([nn.functional.linear(x, w.float(), b) for w, b in zip(parts, biases, strict=True)], dim=-1)
+
+    parts = head.weight.split(UNEMBED_ROWS)
+    head.__dict__["forward"] = forward
 
 
 def _location(name: str) -> str:
@@ -237,6 +296,35 @@ def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
+PROBE: Final = 5
+"""Tokens of the passes that ask a model what it does."""
+
+
+@torch.no_grad()
+def _with_returns(model: Model) -> Model:
+    """Find out what form the blocks' results have, which what stands in for a block must have too."""
+    found: list[int] = []
+
+    def note(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        found.append(len(output) if isinstance(output, tuple) else 0)
+
+    handles = [layer.register_forward_hook(note) for layer in model.layers]
+    try:
+        logits = model.network(input_ids=_probe(model), use_cache=False).logits
+    finally:
+        for handle in handles:
+            handle.remove()
+    if not logits.isfinite().all():
+        raise LoadError(f"'{model.name}' gives NaN or infinite logits on a plain forward pass: are its weights whole?")
+    if len(found) != model.n_layers:
+        raise LoadError(f"'{model.name}' runs its blocks {len(found)} times instead of {model.n_layers}: unsupported.")
+    return replace(model, returns=tuple(found))
+
+
+def _probe(model: Model) -> Tensor:
+    return model.tensor([[i % model.d_vocab for i in range(7, 7 + PROBE)]])
+
+
 @torch.no_grad()
 def _with_basis(model: Model) -> Model:
     """Find out whether the output ignores the mean over d_model, by adding a ones-vector as long as the residual.
@@ -244,15 +332,30 @@ def _with_basis(model: Model) -> Model:
     LayerNorm models ignore it (KL about 1e-12 in float32), RMSNorm models do not (KL 0.4 to 1). Asking the model
     rather than its class is what gets LayerNorm look-alikes right.
     """
-    from dataclasses import replace
-
     from engine.forward import Forward
-    from engine.hooks import HookPoint
     from engine.metrics import kl
 
-    ids = [i % model.d_vocab for i in range(7, 12)]
-    forward = Forward(model, HookPoint(0, "blocks.0.hook_resid_pre"), ())
-    host = forward.host(ids, len(ids) - 1)
-    kick = host.raw.norm() / model.d_model**0.5 * torch.ones_like(host.raw)
-    logits = forward.run(host, torch.stack([host.raw, host.raw + kick])).logits
-    return replace(model, centred=bool(kl(logits[0], logits[1:]).item() < 1e-5))
+    forward = Forward(model, HookPoint(0, RESID_PRE, "blocks.0.hook_resid_pre"), ())
+    hosts = forward.hosts(_probe(model).tolist(), PROBE - 1)
+    raw = hosts.raw[0]
+    kick = raw.norm() / model.d_model**0.5 * torch.ones_like(raw)
+    logits = forward.run(hosts, torch.stack([raw, raw + kick])[None], "full").logits[0]
+    return replace(model, centred=bool(kl(logits[0], logits[1:]).item() < CENTRED_BELOW[model.dtype]))
+
+
+def _with_cache(model: Model) -> Model:
+    """Find out whether the model runs on from keys and values, the only kind of cache the hot path has."""
+    from engine.forward import Forward
+
+    takes = inspect.signature(type(model.network).forward).parameters
+    if "past_key_values" not in takes:
+        return replace(model, has_cache=False)
+    forward = Forward(model, HookPoint(0, RESID_PRE, "blocks.0.hook_resid_pre"), ())
+    try:
+        forward.prefix(forward.hosts(_probe(model).tolist(), 3))
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        # Recurrent and hybrid architectures ask their caches for what ours has not; whole passes still run.
+        return replace(model, has_cache=False)
+    return model

@@ -42,15 +42,19 @@ class Ray:
         """The coordinate at which the path is at, or on the ray of, x + d."""
         return self.native_norm if self.mode == "straight" else self.native_angle
 
+    def weights(self, coordinate: ArrayLike) -> tuple[Series, Series]:
+        """x' - x as weights of x and of u at each coordinate: [k] each."""
+        a = np.asarray(coordinate, dtype=np.float64)
+        if self.mode == "straight":
+            return np.zeros_like(a), a
+        t = np.radians(a)
+        # cos t - 1 written as -2 sin^2(t/2), which keeps its digits near zero.
+        return np.asarray(-2 * np.sin(t / 2) ** 2), np.asarray(np.sin(t) * np.linalg.norm(self.x))
+
     def offsets(self, coordinate: ArrayLike) -> Series:
         """x' - x at each coordinate: [k, d_hook]."""
-        a = np.asarray(coordinate, dtype=np.float64)[:, None]
-        if self.mode == "straight":
-            return np.asarray(a * self.u)
-        t = np.radians(a)
-        norm = np.linalg.norm(self.x)
-        # cos t - 1 written as -2 sin^2(t/2), which keeps its digits near zero.
-        return np.asarray(-2 * np.sin(t / 2) ** 2 * self.x + np.sin(t) * norm * self.u)
+        of_x, of_u = self.weights(coordinate)
+        return np.asarray(of_x[:, None] * self.x + of_u[:, None] * self.u)
 
     def distance(self, coordinate: ArrayLike) -> Series:
         """|x' - x| at each coordinate."""

@@ -12,6 +12,7 @@ from engine.dictionaries.evidence import FeatureEvidence
 from engine.drawing import Vector
 from engine.recipe import Recipe
 from engine.results import Event
+from engine.shards import Layout
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,8 @@ class Held:
     """Used in place of what would be drawn."""
     direction_vectors: Mapping[int, Vector] = field(default_factory=dict)
     """Used in place of what would be drawn; what is drawn is still what is reported."""
-    rows_per_chunk: int | None = None
-    """The recorded layout, used again."""
+    layout: Layout | None = None
+    """As recorded, used again."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class RunRequest:
     id: int
     recipe: Recipe
     held: Held = Held()
+    live: bool = False
+    """Whether curves are wanted before they are whole."""
 
 
 @dataclass(frozen=True)

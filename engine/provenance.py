@@ -6,19 +6,20 @@ Turns a laboratory into a JSON-able tree. Knows no files.
 from __future__ import annotations
 
 import platform
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
 import numpy as np
 import torch
 
+from engine.activations import POPULATION_ROWS
 from engine.crosscheck import SelfCheck
 from engine.curves import PLATEAU_FIT_SHARE
 from engine.definitions import DEFINITIONS
 from engine.directions import DIRECTIONS
-from engine.forward import POPULATION_ROWS
 from engine.laboratory import Laboratory
-from engine.rays import DERIVATIVES_AT_ONCE
+from engine.sweep import DERIVATIVES_AT_ONCE
 from engine.texts import resolved_source
 from engine.workshop import room_for
 
@@ -36,6 +37,7 @@ PACKAGES: Final = (
 )
 
 
+@cache
 def versions() -> dict[str, str]:
     """Installed versions of what the numbers and files depend on."""
     found = {"python": platform.python_version()}
@@ -67,6 +69,16 @@ def _grid_warning(lab: Laboratory) -> list[str]:
     ]
 
 
+def _slow_warning(lab: Laboratory) -> list[str]:
+    """Where nothing of a prompt can be shared between rows, that is said: it costs many times the time."""
+    if lab.layout.rule != "full":
+        return []
+    return [
+        f"'{lab.model.name}' runs by whole forward passes, which is exact but slower: its architecture keeps no keys "
+        "and values that rows could share, or the faster ways were found to differ from a plain pass."
+    ]
+
+
 def describe(lab: Laboratory, check: SelfCheck) -> dict[str, Any]:
     """The record of a run, with every `auto` resolved."""
     model, where, population, recipe = lab.model, lab.where, lab.population, lab.recipe
@@ -93,6 +105,7 @@ def describe(lab: Laboratory, check: SelfCheck) -> dict[str, Any]:
         },
         "check": {
             "log_prob_difference_full_forward": check.full_forward,
+            "refused": {rule: float(apart) for rule, apart in check.refused.items()},
             "log_prob_difference_transformer_lens": check.bridge,
             "transformer_lens_problem": check.bridge_problem,
         },
@@ -106,7 +119,7 @@ def describe(lab: Laboratory, check: SelfCheck) -> dict[str, Any]:
             "read_position": where.read_position,
             "write": where.write.name,
             "read": [h.name for h in where.reads],
-            "basis": "centred" if model.centred else "raw",
+            "basis": "centred" if lab.centred else "raw",
             "norm": float(np.linalg.norm(x)),
             "norm_percentile": float((norms < np.linalg.norm(x)).mean() * 100),
             "distance_from_mean": float(np.linalg.norm(x - population.mean)),
@@ -128,15 +141,15 @@ def describe(lab: Laboratory, check: SelfCheck) -> dict[str, Any]:
         },
         "level": recipe.metrics.level,
         "layout": {
-            "rule": "batch",
-            "rows_per_chunk": lab.rows_per_chunk,
+            **lab.layout.data(),
             "derivatives_at_once": DERIVATIVES_AT_ONCE,
             "population_rows": POPULATION_ROWS,
         },
+        "noise_floor": None if lab.noise is None else {"kl": lab.noise.kl, "l2": dict(lab.noise.l2)},
         "sae": None,
         "n_bases": lab.n_bases,
         "n_curves": lab.n_curves,
-        "warnings": [*population.warnings, *_grid_warning(lab)],
+        "warnings": [*population.warnings, *_grid_warning(lab), *_slow_warning(lab)],
         "definitions": dict(DEFINITIONS),
         "tables": {},
     }

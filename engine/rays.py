@@ -1,44 +1,151 @@
-"""The loop that most experiments are: every direction from every base, one curve each, numbered in order.
+"""The loop that most experiments are: every direction from every base, one curve each, shard by shard.
 
-Knows the laboratory. What is acknowledged is skipped, so a stopped run goes on where it was.
+Knows the laboratory and the order of work. What is acknowledged is skipped, so a stopped run goes on where it was.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Final
 
+import numpy as np
+
+from engine.drawing import Base, Direction
 from engine.laboratory import Laboratory
-from engine.results import BaseResult, Event
-
-DERIVATIVES_AT_ONCE: Final = 32
+from engine.paths import Ray, grid
+from engine.results import BaseResult, Event, Note, Sketch, Sketches
+from engine.shards import Shard, shards
+from engine.summarise import curve_result
+from engine.sweep import Measured, Start, Sweep
 
 
 def rays(lab: Laboratory) -> Iterator[Event]:
-    """Yields each base, then its curves as they are done."""
-    order = lab.direction_order
-    known = lab.held
-    for number, drawn in enumerate(lab.bases()):
-        first = number * len(order)
-        base = replace(drawn, vector=known.base_vectors.get(number, drawn.vector))
-        if number not in known.bases:
-            detail = {} if base.population_row is None else {"population_row": base.population_row}
-            yield BaseResult(number, base.kind, base.label, drawn.vector, base.token_ids, lab.where.position, detail)
-        if known.curves.issuperset(range(first, first + len(order))):
+    """Yields the bases of each shard, then its curves as they are done."""
+    order, known = lab.direction_order, lab.held
+    drawn = enumerate(lab.bases())
+    bases: dict[int, Base] = {}
+    done, steps, seconds = len(known.curves), 0, 0.0
+    for shard in shards(lab.n_bases, len(order), lab.layout.curves_per_shard):
+        while shard.bases.stop > max(bases, default=-1) + 1:
+            number, base = next(drawn)
+            if number not in known.bases:
+                yield _base_result(lab, number, base)
+            bases[number] = replace(base, vector=known.base_vectors.get(number, base.vector))
+        if known.curves.issuperset(shard.curves):
             continue
-        host = lab.host_of(base)
-        for block in range(0, len(order), DERIVATIVES_AT_ONCE):
-            curves = range(first + block, first + min(block + DERIVATIVES_AT_ONCE, len(order)))
-            if known.curves.issuperset(curves):
+        lab.checkpoint()
+        work = _Work(lab, shard, [bases[number] for number in shard.bases])
+        for event in work.run():
+            if isinstance(event, Note | Sketches):
+                yield event
                 continue
-            lab.checkpoint()
-            directions = [lab.draw(spec, base, i) for spec, i in order[block : block + DERIVATIVES_AT_ONCE]]
-            used = [known.direction_vectors.get(c, d.vector) for c, d in zip(curves, directions, strict=True)]
-            paths = [lab.ray(base, v, d.label) for v, d in zip(used, directions, strict=True)]
-            # All derivatives of a block together: one pass instead of one per direction.
-            fishers = lab.fisher(lab.base_row(base, host), host, paths)
-            for curve, direction, ray, fisher in zip(curves, directions, paths, fishers, strict=True):
-                if curve not in known.curves:
-                    yield lab.measure(curve, number, base, direction, host, ray, fisher)
-                    yield lab.progress(curve + 1)
+            yield event
+            done += 1
+            rate = (steps + work.sweep.steps_done) / max(1e-9, seconds + work.sweep.seconds)
+            yield lab.progress(done, rate)
+        lab.layout = work.sweep.layout
+        steps, seconds = steps + work.sweep.steps_done, seconds + work.sweep.seconds
+
+
+def _base_result(lab: Laboratory, number: int, base: Base) -> BaseResult:
+    detail = {} if base.population_row is None else {"population_row": base.population_row}
+    return BaseResult(number, base.kind, base.label, base.vector, base.token_ids, lab.where.position, detail)
+
+
+class _Work:
+    """One shard: its directions drawn, its rays put into a sweep, what comes out made into curves."""
+
+    def __init__(self, lab: Laboratory, shard: Shard, bases: list[Base]) -> None:
+        self._lab, self._shard, self._bases = lab, shard, bases
+        order, known = lab.direction_order, lab.held
+        specs = [order[place] for place in shard.directions]
+        self._directions: list[list[Direction]] = [
+            [lab.draw(spec, base, index) for spec, index in specs] for base in bases
+        ]
+        self._rays: list[list[Ray]] = [
+            [
+                lab.ray(base, known.direction_vectors.get(shard.curve(number, place), drawn.vector), drawn.label)
+                for place, drawn in zip(shard.directions, directions, strict=True)
+            ]
+            for number, base, directions in zip(shard.bases, bases, self._directions, strict=True)
+        ]
+        hosts = lab.hosts_of(bases)
+        starts = [
+            Start(
+                lab.base_row(base, raw),
+                rays,
+                [grid(lab.stop if lab.stop is not None else ray.native, lab.recipe.path.steps) for ray in rays],
+            )
+            for base, raw, rays in zip(bases, hosts.raw, self._rays, strict=True)
+        ]
+        self.sweep = Sweep(
+            forward=lab.forward,
+            hosts=hosts,
+            starts=starts,
+            layout=lab.layout,
+            book=lab.workshop.layouts,
+            extra=lab.recipe.metrics.extra,
+            keeps_tokens=lab.experiment.keeps_tokens,
+            wanted=self._is_wanted,
+        )
+
+    def _is_wanted(self, direction: int) -> bool:
+        return any(not self._is_held(b, direction) for b in range(len(self._bases)))
+
+    def _is_held(self, b: int, direction: int) -> bool:
+        curve = self._shard.curve(self._shard.bases[b], self._shard.directions[direction])
+        return curve in self._lab.held.curves
+
+    def run(self) -> Iterator[Event]:
+        for swept in self.sweep.run():
+            if isinstance(swept, Note):
+                yield swept
+                continue
+            if swept.steps and self._lab.live:
+                yield Sketches(tuple(self._sketches(list(swept.steps))))
+            for direction in swept.directions:
+                for b in range(len(self._bases)):
+                    if not self._is_held(b, direction):
+                        yield self._curve(b, direction)
+
+    def _sketches(self, steps: list[int]) -> Iterator[Sketch]:
+        measured: Measured = self.sweep.measured
+        for b, start in enumerate(self.sweep.starts):
+            for direction in range(len(start.rays)):
+                if self._is_held(b, direction):
+                    continue
+                drawn = self._directions[b][direction]
+                yield Sketch(
+                    curve=self._shard.curve(self._shard.bases[b], self._shard.directions[direction]),
+                    base_kind=self._bases[b].kind_and_host(self._lab.where.token_ids),
+                    kind=drawn.kind,
+                    label=drawn.label,
+                    coordinate=start.coordinates[direction][steps],
+                    values={
+                        read: {metric: values[b, direction, steps] for metric, values in by.items()}
+                        for read, by in measured.values.items()
+                    },
+                )
+
+    def _curve(self, b: int, direction: int) -> Event:
+        number = self._shard.bases[b]
+        measured, start = self.sweep.measured, self.sweep.starts[b]
+        tokens = None
+        if measured.token_ids is not None and measured.token_probabilities is not None:
+            tokens = (measured.token_ids[b, direction], measured.token_probabilities[b, direction])
+        values = {
+            read: {metric: np.array(values[b, direction]) for metric, values in by.items()}
+            for read, by in measured.values.items()
+        }
+        return curve_result(
+            self._lab,
+            curve=self._shard.curve(number, self._shard.directions[direction]),
+            number=number,
+            base=self._bases[b],
+            direction=self._directions[b][direction],
+            ray=self._rays[b][direction],
+            coordinate=start.coordinates[direction],
+            values=values,
+            fisher=float(measured.fisher[b, direction]),
+            tokens=tokens,
+        )

@@ -35,7 +35,9 @@ class ModelSection(_Section):
     device: str = Field(
         "auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:N (a number) or mps"
     )
-    dtype: Literal["float32", "float64"] = Field("float32", description="'float32' or 'float64'")
+    dtype: Literal["float32", "float64", "bfloat16"] = Field(
+        "float32", description="'float32', 'float64' or 'bfloat16' (weights only; logits are float32)"
+    )
     weights: Literal["trained", "reinitialised"] = Field("trained", description="'trained' or 'reinitialised'")
 
 

@@ -134,6 +134,31 @@ class CurveResult:
 
 
 @dataclass(frozen=True)
+class Sketch:
+    """A curve that is still being measured, at the steps that are done; never stored, as the whole curve will be."""
+
+    curve: int
+    base_kind: str
+    kind: str
+    label: str
+    coordinate: Series
+    values: Mapping[str, Mapping[str, Series]]
+    """values[read][metric], as in the curve."""
+
+    @property
+    def kl(self) -> Series:
+        """KL(base run || perturbed run), nats."""
+        return self.values["logits"]["kl"]
+
+
+@dataclass(frozen=True)
+class Sketches:
+    """The curves of a shard after a pass over all of them."""
+
+    curves: tuple[Sketch, ...]
+
+
+@dataclass(frozen=True)
 class RowResult:
     """One row of a table that is not a ray."""
 
@@ -165,6 +190,8 @@ class RunEnded:
 
     status: Literal["done", "stopped", "failed"]
     why: str = ""
+    peak_bytes: int | None = None
+    """The most memory the worker's device held, or the worker itself on a CPU."""
 
 
-Event = RunStarted | BaseResult | CurveResult | RowResult | Note | Progress | RunEnded
+Event = RunStarted | BaseResult | Sketches | CurveResult | RowResult | Note | Progress | RunEnded

@@ -8,9 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from engine.errors import HookError, PromptError
-from engine.hooks import HookPoint, default_read, parse_hook
+from engine.hooks import ATTN_OUT, HOOK_POST, HOOK_Z, MLP_OUT, RESID_PRE, HookPoint, default_read, parse_hook
 from engine.models import Model
 from engine.recipe import Recipe
+from engine.taps import parts_of, width
 
 
 @dataclass(frozen=True)
@@ -48,14 +49,16 @@ def resolve_site(recipe: Recipe, model: Model) -> Site:
     write = parse_hook(spec.write, model.n_layers)
     reads = tuple(parse_hook(name, model.n_layers) for name in spec.read or (default_read(model.n_layers),))
     for read in reads:
-        if read.boundary < write.boundary:
+        if read.place < write.place or _beside(model, write, read):
             raise HookError(
-                f"The read hook {read.name} comes before the write hook {write.name}, which cannot change it: read at "
-                "the same place or later."
+                f"The read hook {read.name} comes before the write hook {write.name} or beside it, so that writing "
+                "cannot change it: read at the same place or later."
             )
+    for hook in (write, *reads):
+        width(model, hook)  # refuses what this architecture has not
     if len({read.name for read in reads}) < len(reads):
         raise HookError(f"site.read names a hook twice: {', '.join(r.name for r in reads)}. Name each once.")
-    if read_position > position and write.boundary == model.n_layers:
+    if read_position > position and (write.layer == model.n_layers or write.place > (model.n_layers - 1, RESID_PRE)):
         raise HookError(
             f"Nothing after {write.name} moves information between tokens, so writing there at {position} cannot "
             f"change token {read_position}: read at the same token or write earlier."
@@ -69,6 +72,13 @@ def resolve_site(recipe: Recipe, model: Model) -> Site:
         write=write,
         reads=reads,
     )
+
+
+def _beside(model: Model, write: HookPoint, read: HookPoint) -> bool:
+    """Whether the write is part of attention and the read part of an MLP that does not see it."""
+    if write.layer != read.layer or write.stage not in (HOOK_Z, ATTN_OUT) or read.stage not in (HOOK_POST, MLP_OUT):
+        return False
+    return parts_of(model, write.layer).parallel
 
 
 def _index(name: str, value: int, length: int) -> int:

@@ -7,6 +7,7 @@ the same words. Knows how to cut, feed and read windows; does not know direction
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,9 +15,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from engine.activations import activations
 from engine.drawing import Population
 from engine.errors import RecipeError
-from engine.forward import activations
 from engine.hooks import HookPoint
 from engine.models import Model
 from engine.randomness import stream
@@ -86,13 +87,17 @@ def cut_windows(texts: Sequences, window: Window, n: int, seed: int) -> NDArray[
 
 
 def read_windows(
-    model: Model, hook: HookPoint, windows: NDArray[np.int32], index: int
+    model: Model,
+    hook: HookPoint,
+    windows: NDArray[np.int32],
+    index: int,
+    pause: Callable[[], None] = lambda: None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Feed windows [n, n_tokens]: vectors at the hook and index in the basis [n, d_model], and removed means [n]."""
     # Later tokens cannot reach back to the index.
     ids = torch.from_numpy(windows[:, : index + 1].astype(np.int64))
-    raw = activations(model, hook, ids, index)
-    vectors = model.to_basis(raw)
+    raw = activations(model, hook, ids, index, pause)
+    vectors = model.to_basis(raw, hook)
     means = (raw - vectors).mean(-1)
     return _numpy(vectors), _numpy(means)
 

@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from engine.errors import DirscopeError, LoadError, OutOfMemoryError, SaeError
+from engine.memory import is_out_of_memory, peak_bytes
+from engine.neighbours import neighbours
 from engine.protocol import (
     ActiveFeature,
     CancelRequest,
@@ -34,14 +36,16 @@ from engine.protocol import (
     Shutdown,
 )
 from engine.quiet import quiet_libraries
-from engine.recipe import ModelSection
-from engine.results import Progress, RunEnded, RunStarted
+from engine.recipe import ModelSection, Recipe
+from engine.results import Note, Progress, RunEnded, RunStarted
 
 if TYPE_CHECKING:
     from engine.crosscheck import SelfCheck
     from engine.laboratory import Laboratory
     from engine.models import Model
 
+AHEAD_SECONDS: Final = 2.0
+"""Populations are read ahead of being asked for where one takes less than this."""
 FEATURES_SHOWN: Final = 64
 WRITINGS_SHOWN: Final = 4
 WRITING_TOKENS: Final = 32
@@ -100,6 +104,8 @@ class _Server:
         self._current = 0
         self._model: tuple[tuple[ModelSection, int], Model, SelfCheck] | None = None
         self._workshop: Any = None
+        self._ahead: deque[Recipe] = deque()
+        """What may be asked for next."""
 
     def loop(self) -> None:
         while True:
@@ -111,8 +117,28 @@ class _Server:
                 if isinstance(request, Shutdown):
                     return
                 self._answer(request)
-            self._queue.append(self._pipe.recv())
-            self._note(self._queue[-1])
+            if not self._ahead:
+                self._queue.append(self._pipe.recv())
+                self._note(self._queue[-1])
+            else:
+                self._prepare(self._ahead.popleft())
+
+    def _prepare(self, recipe: Recipe) -> None:
+        """Read the population of what the user may turn to next, as long as nothing is asked."""
+        from engine.laboratory import Stopped
+        from engine.site import resolve_site
+
+        if self._model is None or self._model[0][0] != recipe.model:
+            return
+        model = self._model[1]
+
+        def pause() -> None:
+            if self._pipe.poll():
+                raise Stopped
+
+        # What it cannot prepare will be said when it is asked for.
+        with contextlib.suppress(Stopped, DirscopeError):
+            self._workshop.population(model, recipe.population, resolve_site(recipe, model), pause)
 
     def _read_all(self) -> None:
         while self._pipe.poll():
@@ -133,6 +159,8 @@ class _Server:
         if isinstance(request, CancelRequest | Shutdown):
             return
         self._current = request.id
+        if isinstance(request, RunRequest):
+            self._ahead.clear()
         # A newer run ends a list of features too: it is what the user watches, and will ask for its own.
         newer = any(isinstance(r, RunRequest | type(request)) for r in self._queue)
         superseded = newer or request.id in self._cancelled
@@ -159,18 +187,42 @@ class _Server:
 
     def _run(self, request: RunRequest) -> None:
         from engine.laboratory import Stopped
-        from engine.provenance import describe
 
         try:
-            lab, check = self._laboratory(request)
-            if self._should_stop():
-                raise Stopped
-            self._send(RunStarted(describe(lab, check)))
+            while not self._attempt(request):
+                pass
+            if request.live and self._workshop.reading_seconds < AHEAD_SECONDS:
+                self._ahead.extend(neighbours(request.recipe, self._model[1].n_layers if self._model else 0))
+            self._send(RunEnded("done", peak_bytes=self._peak()))
+        except Stopped:
+            self._send(RunEnded("stopped", "cancelled", self._peak()))
+
+    def _attempt(self, request: RunRequest) -> bool:
+        """Run a recipe; false when its layout turned out to be wrong for this model, to be run by another."""
+        from engine.layouts import LayoutRefused
+        from engine.provenance import describe
+
+        lab, check = self._laboratory(request)
+        lab.checkpoint()
+        lab.use_threads()
+        self._send(RunStarted(describe(lab, check)))
+        try:
             for event in lab.experiment.run(lab):
                 self._send(event)
-            self._send(RunEnded("done"))
-        except Stopped:
-            self._send(RunEnded("stopped", "cancelled"))
+        except LayoutRefused as refused:
+            self._workshop.layouts.refuse(lab.model, refused.rule)
+            self._send(
+                Note(
+                    f"Passes of '{lab.model.name}' arranged as a {refused.rule} differ from plain ones by "
+                    f"{refused.difference:.2g} in log-probability here: starting again by the next exact way.",
+                    "warning",
+                )
+            )
+            return False
+        return True
+
+    def _peak(self) -> int | None:
+        return None if self._model is None else peak_bytes(str(self._model[1].device))
 
     def _laboratory(self, request: RunRequest | FeaturesRequest | ContinueRequest) -> tuple[Laboratory, SelfCheck]:
         if self._workshop is None:
@@ -180,6 +232,7 @@ class _Server:
             from engine.workshop import Workshop
 
             torch.use_deterministic_algorithms(True, warn_only=True)
+            torch.set_float32_matmul_precision("highest")  # no TF32: it keeps 10 bits of what float32 keeps 23 of
             self._workshop = Workshop(self._options.cache, self._report)
         from engine.laboratory import Laboratory
 
@@ -191,10 +244,13 @@ class _Server:
 
             self._model = None  # let go of the old model before the new one needs its memory
             model = load_model(recipe.model, recipe.seed, self._report)
-            self._model = (key, model, self_check(model, self._report))
+            self._model = (key, model, check := self_check(model, self._report))
+            for rule in check.refused:
+                self._workshop.layouts.refuse(model, rule)
         _, model, check = self._model
         held = request.held if isinstance(request, RunRequest) else Held()
-        return Laboratory(model, recipe, self._workshop, held, self._should_stop), check
+        live = isinstance(request, RunRequest) and request.live
+        return Laboratory(model, recipe, self._workshop, held, self._should_stop, live), check
 
     def _features(self, request: FeaturesRequest) -> FeatureList:
         import numpy as np
@@ -240,7 +296,7 @@ class _Server:
 
 def _failure(error: Exception, model: str) -> Failed:
     text = "".join(traceback.format_exception(error))
-    if _is_out_of_memory(error):
+    if is_out_of_memory(error):
         message = f"Out of memory while running '{model}': use a smaller model, another device or a shorter prompt."
         return Failed(OutOfMemoryError.__name__, message, text)
     if isinstance(error, DirscopeError):
@@ -248,8 +304,3 @@ def _failure(error: Exception, model: str) -> Failed:
     if isinstance(error, ImportError):
         return Failed(LoadError.__name__, f"A package is missing or broken: {error}. Reinstall dirscope.", text)
     return Failed("RunFailedError", f"The run failed: {type(error).__name__}: {error}", text)
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    names = {cls.__name__ for cls in type(error).__mro__}
-    return bool(names & {"MemoryError", "OutOfMemoryError"}) or "can't allocate memory" in str(error)

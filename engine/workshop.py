@@ -5,6 +5,7 @@ Knows how long to keep things; knows nothing of experiments.
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from pathlib import Path
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from engine.dictionaries.sae import Sae, load_sae
 from engine.drawing import Population
 from engine.hooks import HookPoint
+from engine.layouts import LayoutBook, all_threads
 from engine.models import Model, Report
 from engine.recipe import PopulationSection, SaeSection
 from engine.site import Site
@@ -64,17 +66,26 @@ class Workshop:
         self._cache = cache
         self._report = report
         self._texts = _Kept(2)
-        self._populations = _Kept(8)
+        self._populations = _Kept(16)
         self._saes = _Kept(2)
         self._strings = _Kept(50_000)
+        self.layouts = LayoutBook()
+        self.reading_seconds = 0.0
+        """What the last population took."""
 
     def texts(self, model: Model, section: PopulationSection, longest: int = 0) -> Groups:
         """Token sequences of the population's source, without BOS, to cut windows of up to `longest` tokens from."""
         key = (_identity(model), section, longest > BUNDLED_TOKENS)
         return self._texts.get(key, lambda: read_texts(section, model, longest, self._cache, self._report))
 
-    def population(self, model: Model, section: PopulationSection, site: Site) -> Population:
-        """The population at a site; depends on the prompt only through its length and the dropping of itself."""
+    def population(
+        self, model: Model, section: PopulationSection, site: Site, pause: Callable[[], None] = lambda: None
+    ) -> Population:
+        """The population at a site; depends on the prompt only through its length and the dropping of itself.
+
+        Args:
+            pause: called often while windows are read; may raise to give up.
+        """
         index, warning = population_index(site.position, site.bos)
         window = Window(max(len(site.token_ids), index + 1), model.bos if site.bos else None, index)
         identity = _identity(model)
@@ -83,9 +94,13 @@ class Workshop:
             # One more than asked for, so that dropping the base's own tokens changes one member and not the rest.
             documents = [d for group in self.texts(model, section, room_for(window.n_tokens)) for d in group]
             windows = cut_windows(documents, window, section.n + 1, section.seed)
-            return windows, *read_windows(model, site.write, windows, index)
+            began = time.monotonic()
+            with all_threads():
+                vectors, means = read_windows(model, site.write, windows, index, pause)
+            self.reading_seconds = time.monotonic() - began
+            return windows, vectors, means
 
-        windows, vectors, means = self._populations.get((identity, section, site.write.boundary, window), read)
+        windows, vectors, means = self._populations.get((identity, section, site.write.place, window), read)
         others = (windows[:, : index + 1] != np.array(site.token_ids[: index + 1])).any(axis=1)
         keep = np.flatnonzero(others)[: section.n]
         warnings = (warning,) if warning else ()

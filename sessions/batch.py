@@ -28,6 +28,7 @@ from engine.experiments import EXPERIMENTS
 from engine.protocol import Held, RunRequest
 from engine.recipe import Recipe, parse_recipe, parse_toml, read_recipe, with_overrides
 from engine.results import CurveResult, Event, Note, Progress, RunEnded, RunStarted
+from engine.shards import Layout
 from engine.worker import WorkerOptions
 from sessions.catalogue import one_run
 from sessions.digest import digest, digest_lines, table_lines, win_rates
@@ -114,7 +115,7 @@ def _held(run: Run) -> Held:
         bases=frozenset(b.base for b in run.bases),
         rows=Counter(row.table for row in run.rows),
         base_vectors={b.base: b.vector for b in run.bases},
-        rows_per_chunk=run.record.get("layout", {}).get("rows_per_chunk"),
+        layout=Layout.recorded(run.record.get("layout") or {}),
     )
 
 

@@ -23,6 +23,7 @@ from engine.client import Worker
 from engine.errors import RunFolderError
 from engine.protocol import Held, RunRequest
 from engine.results import BaseResult, CurveResult, Event, RowResult
+from engine.shards import Layout
 from sessions.reader import Run, read_run
 from sessions.runner import run_to_end
 
@@ -96,7 +97,7 @@ def verify(folder: Path, worker: Worker) -> list[Deviation]:
         curves=_not_measured(run, set(comparison.directions)),
         base_vectors=comparison.bases,
         direction_vectors=comparison.directions,
-        rows_per_chunk=run.record.get("layout", {}).get("rows_per_chunk"),
+        layout=Layout.recorded(run.record.get("layout") or {}),
     )
 
     run_to_end(worker, RunRequest(1, run.recipe, held), comparison.take)

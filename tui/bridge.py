@@ -30,12 +30,14 @@ from engine.protocol import (
     RunRequest,
 )
 from engine.recipe import Recipe
-from engine.results import CurveResult, Event, RowResult, RunEnded
+from engine.results import CurveResult, Event, RowResult, RunEnded, Sketches
 from engine.worker import WorkerOptions
 from sessions.catalogue import Session
 from sessions.store import RunWriter
 from tui.messages import EngineDied, FeaturesFound, RunEvents, RunFailed, RunKept, WritingsFound
 
+LISTEN_SECONDS: Final = 0.004
+"""How long what the user asks for may wait while the worker is listened to."""
 POST_SECONDS: Final = 0.05
 """Events are handed over at most twenty times a second."""
 DEATHS_TOO_MANY: Final = 3
@@ -136,7 +138,7 @@ class Bridge:
             try:
                 if not self._take_orders():
                     break
-                reply = self._worker.recv(timeout=0.02)
+                reply = self._worker.recv(timeout=LISTEN_SECONDS)
                 if reply is not None:
                     self._take(reply)
             except RunFolderError as error:
@@ -166,7 +168,7 @@ class Bridge:
                     self._post(RunFailed(order.id, str(error)))
                     continue
                 self._open = _Open(order.id, writer, order.session)
-                self._worker.send(RunRequest(order.id, order.recipe))
+                self._worker.send(RunRequest(order.id, order.recipe, live=True))
             else:
                 self._worker.send(order)
         return True
@@ -209,6 +211,8 @@ class Bridge:
                 self._open.writer.write(body)
                 self._open.results += isinstance(body, CurveResult | RowResult)
                 self._pending.append(body)
+                if isinstance(body, Sketches):
+                    self._flush()  # the first points are what somebody waits for
 
     def _flush(self, run_id: int | None = None) -> None:
         if run_id is None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.results import CurveResult, Series
+from engine.results import CurveResult, Series, Sketch
 from tui.kinds import dimmed, look
 from tui.picture import Picture
 from tui.plotting import BRIGHT, DIM, GREY, Chart, Line, Mark
@@ -20,6 +20,9 @@ LABELS = {
     "cosine": "cosine at the last read hook",
     "share": "KL, share of its end",
 }
+
+FEW_POINTS = 10
+"""Fewer are not joined by a line: it would look flat where nothing was measured."""
 
 BESIDE = {"trained": "t", "reinitialised": "u"}
 """Letters of the medians behind the curves, by the weights they are of; no kind of direction has them."""
@@ -41,9 +44,11 @@ class View:
 
 def chart(picture: Picture, view: View, beside: Picture | None = None) -> Chart:
     """The chart of a picture, the medians of another one behind it."""
-    curves = picture.curves
+    curves, sketches = picture.curves, list(picture.sketches.values())
+    shown: list[CurveResult | Sketch] = [*curves, *sketches]
     stop = picture.info.get("path", {}).get("stop")
-    x_stop = float(stop or max((float(c.coordinate[-1]) for c in curves), default=1.0))
+    ends = [float(c.coordinate[-1]) for c in shown]
+    x_stop = float(stop or max(ends, default=1.0))
     level = float(picture.info.get("level", 0.5))
     typical = picture.typical_distance
     lines: list[Line] = []
@@ -57,9 +62,14 @@ def chart(picture: Picture, view: View, beside: Picture | None = None) -> Chart:
         series = picture.series(curve, view.metric)
         place = _letter_x(curve.coordinate, series, view.metric)
         lines.append(Line(curve.coordinate, series, style.rgb, style.letter, place))
+    for sketch in sketches:
+        style, series = look(sketch.kind), picture.series(sketch, view.metric)
+        place = _letter_x(sketch.coordinate, series, view.metric)
+        few = len(sketch.coordinate) < FEW_POINTS
+        lines.append(Line(sketch.coordinate, series, style.rgb, style.letter, place, points=few))
     y_start, y_stop = 0.0, None
     if view.metric == "cosine":
-        y_start = min((float(picture.series(c, "cosine").min()) for c in curves), default=0.0)
+        y_start = min((float(picture.series(c, "cosine").min()) for c in shown), default=0.0)
         y_stop = 1.0
     if view.metric == "kl" and view.zoomed:
         y_stop = 3 * level
@@ -85,6 +95,7 @@ def chart(picture: Picture, view: View, beside: Picture | None = None) -> Chart:
         y_start=y_start,
         y_stop=y_stop,
         levels=(level,) if view.metric == "kl" else (),
+        floor=picture.noise_floor if view.metric == "kl" else None,
         verticals=tuple(verticals),
         x_label="L2 distance" if picture.unit == "L2" else "angle, degrees",
         ascii=view.ascii,

@@ -95,8 +95,8 @@ def with_steering(recipe: Recipe, plus: str, minus: str) -> Recipe:
 
 def with_write(recipe: Recipe, hook: str, n_layers: int) -> Recipe:
     """Another write hook; reads that would come before it fall back to the last block."""
-    boundary = parse_hook(hook, n_layers).boundary
-    reads = [r for r in recipe.site.read or () if parse_hook(r, n_layers).boundary >= boundary]
+    boundary = parse_hook(hook, n_layers).place
+    reads = [r for r in recipe.site.read or () if parse_hook(r, n_layers).place >= boundary]
     return edited(recipe, "site", write=hook, read=reads or None)
 
 
@@ -105,7 +105,7 @@ def shifted_write(recipe: Recipe, layers: int, n_layers: int) -> Recipe:
     names = hook_names(n_layers)
     if recipe.site.write not in names:
         return recipe
-    at = names.index(recipe.site.write) + 2 * layers
+    at = names.index(recipe.site.write) + len(hook_names(1)) * layers
     return with_write(recipe, names[at], n_layers) if 0 <= at < len(names) else recipe
 
 

@@ -12,7 +12,19 @@ from typing import Any
 
 import numpy as np
 
-from engine.results import BaseResult, CurveResult, Event, Note, Progress, RunEnded, RunStarted, Series, Summary
+from engine.results import (
+    BaseResult,
+    CurveResult,
+    Event,
+    Note,
+    Progress,
+    RunEnded,
+    RunStarted,
+    Series,
+    Sketch,
+    Sketches,
+    Summary,
+)
 
 METRICS = ("kl", "l2", "cosine", "share")
 """What the plot can show; `share` is KL over KL at the end of the path, in which curves of any height compare."""
@@ -32,6 +44,10 @@ class Picture:
 
     info: Mapping[str, Any] = field(default_factory=dict)
     curves: tuple[CurveResult, ...] = ()
+    sketches: Mapping[int, Sketch] = field(default_factory=dict)
+    """Curves that are still being measured, by number."""
+    note: str = ""
+    """The last warning of the run itself."""
     done: int = 0
     total: int = 0
     rate: float | None = None
@@ -44,12 +60,17 @@ class Picture:
         match event:
             case RunStarted(info):
                 return Picture(info=info, status="measuring", total=int(info["n_curves"]), rate=self.rate)
+            case Sketches(sketches):
+                return replace(self, sketches={**self.sketches, **{s.curve: s for s in sketches}})
             case CurveResult():
-                return replace(self, curves=(*self.curves, event), done=len(self.curves) + 1)
+                rest = {number: s for number, s in self.sketches.items() if number != event.summary.curve}
+                return replace(self, curves=(*self.curves, event), sketches=rest, done=len(self.curves) + 1)
             case Progress(text, steps_per_second=rate):
                 return replace(self, status=text, rate=rate or self.rate)
             case RunEnded(status, why):
-                return replace(self, status=why or status, ended=True)
+                return replace(self, status=why or status, ended=True, sketches={})
+            case Note(text, "warning"):
+                return replace(self, note=text)
             case BaseResult() | Note():
                 return self
         return self
@@ -75,7 +96,13 @@ class Picture:
         """In L2; None before the run has started."""
         return self.info.get("typical_distance")
 
-    def series(self, curve: CurveResult, metric: str) -> Series:
+    @property
+    def noise_floor(self) -> float | None:
+        """KL below which nothing is a result, in nats; None where it was not measured, as for float32."""
+        floor: float | None = (self.info.get("noise_floor") or {}).get("kl")
+        return floor
+
+    def series(self, curve: CurveResult | Sketch, metric: str) -> Series:
         """A metric along a curve: KL of the logits, KL as a share of its end, L2 and cosine at the last read hook."""
         if metric == "kl":
             return curve.kl

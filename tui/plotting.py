@@ -33,6 +33,8 @@ class Line:
     letter_x: float | None = None
     thin: bool = False
     """Dots rather than a line."""
+    points: bool = False
+    """The few points that there are: what lies between them is not known yet."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,8 @@ class Chart:
     """None: as high as the lines go."""
     levels: tuple[float, ...] = ()
     """Horizontal lines."""
+    floor: float | None = None
+    """Below this nothing is a result: a horizontal line that says so."""
     verticals: tuple[tuple[float, RGB], ...] = ()
     x_label: str = ""
     ascii: bool = False
@@ -79,11 +83,15 @@ def draw(chart: Chart, width: int, height: int) -> Text:
     for level in chart.levels:
         if bottom <= level <= top:
             plotext.hline(level, GREY)
+    if chart.floor is not None and bottom <= chart.floor <= top:
+        plotext.hline(chart.floor, DIM)
+        plotext.text("noise", x=chart.x_stop, y=chart.floor, color=DIM, alignment="right")
     for place, rgb in chart.verticals:
         if 0 <= place <= chart.x_stop:
             plotext.vline(place, rgb)
+    _scatter(chart, bottom, top)
     for line in chart.lines:
-        x, y = _finite(line, bottom, top, width * 2)
+        x, y = ([], []) if line.points else _finite(line, bottom, top, width * 2)
         if x and line.thin:
             plotext.scatter(x, y, marker="." if chart.ascii else "·", color=line.rgb)
         elif x:
@@ -99,6 +107,20 @@ def draw(chart: Chart, width: int, height: int) -> Text:
     if chart.x_label and height >= 14:
         plotext.xlabel(chart.x_label)
     return Text.from_ansi(plotext.build().rstrip("\n"), no_wrap=True, end="")
+
+
+def _scatter(chart: Chart, bottom: float, top: float) -> None:
+    """All points of a colour together, since plotext's time goes by the number of series."""
+    together: dict[RGB, tuple[list[float], list[float]]] = {}
+    for line in chart.lines:
+        if line.points:
+            x, y = _finite(line, bottom, top, len(line.x))
+            xs, ys = together.setdefault(line.rgb, ([], []))
+            xs += x
+            ys += y
+    for rgb, (xs, ys) in together.items():
+        if xs:
+            plotext.scatter(xs, ys, marker="*" if chart.ascii else "•", color=rgb)
 
 
 def _limits(chart: Chart) -> tuple[float, float]:

@@ -86,12 +86,14 @@ def _short(hook: str) -> str:
 def site_text(picture: Picture) -> Text:
     """Position, norm and distance of the base."""
     site = picture.site
-    warnings = picture.info.get("warnings", [])
+    warnings = [*([picture.note] if picture.note else []), *picture.info.get("warnings", [])]
     text = Text(no_wrap=True, overflow="ellipsis")
     text.append(
         f"position {site['position']} · norm {site['norm']:.3g} ({site['norm_percentile']:.0f}th pct) · "
         f"{site['distance_from_mean']:.3g} from the mean · typical distance {picture.typical_distance:.3g}"
     )
+    if picture.noise_floor is not None:
+        text.append(f" · noise floor {picture.noise_floor:.2g} nats")
     if warnings:
         text.append(f" · ! {warnings[0]}", style="bold yellow")
     return text

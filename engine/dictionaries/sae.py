@@ -23,6 +23,7 @@ from engine.errors import HookError, SaeError
 from engine.hooks import HookPoint, parse_hook
 from engine.models import Model, Report, tensors_sha256
 from engine.recipe import SaeSection
+from engine.taps import width
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,10 +131,10 @@ def load_sae(section: SaeSection, model: Model, hook: HookPoint, report: Report)
     except Exception as error:
         raise SaeError(_why_not(section.release, sae_id, folder, error)) from error
     module = module.eval().requires_grad_(False).to(model.device)
-    if int(module.cfg.d_in) != model.d_model:
+    if int(module.cfg.d_in) != width(model, hook):
         raise SaeError(
-            f"SAE {section.release} / {sae_id} has width {module.cfg.d_in}, but {model.name} has d_model "
-            f"{model.d_model} at {hook.name}: choose an SAE of this model."
+            f"SAE {section.release} / {sae_id} has width {module.cfg.d_in}, but {model.name} has d_hook "
+            f"{width(model, hook)} at {hook.name}: choose an SAE of this model and hook."
         )
     metadata = module.cfg.metadata
     trained_at = metadata.hook_name
@@ -150,8 +151,8 @@ def load_sae(section: SaeSection, model: Model, hook: HookPoint, report: Report)
         sae_id=sae_id,
         sha256=sha256,
         module=module,
-        centre=model.centred,
-        uncentred=model.centred and not kwargs.get("center_writing_weights", False),
+        centre=model.is_centred(hook),
+        uncentred=model.is_centred(hook) and not kwargs.get("center_writing_weights", False),
         evidence=_evidence(folder, model, sha256),
     )
 
@@ -191,7 +192,7 @@ def _folder(section: SaeSection, model: Model, hook: HookPoint, sae_id: str) -> 
 
 def _same_hook(name: str, hook: HookPoint, model: Model) -> bool:
     try:
-        return parse_hook(name, model.n_layers).boundary == hook.boundary
+        return parse_hook(name, model.n_layers).place == hook.place
     except HookError:
         return False
 

@@ -17,11 +17,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from engine.activations import activations_everywhere
 from engine.dictionaries.sae import Sae
-from engine.forward import activations_everywhere, replacing
 from engine.hooks import HookPoint
 from engine.metrics import kl_rows
 from engine.models import Model
+from engine.taps import editing
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def cut(texts: Sequence[NDArray[np.int32]], bos: int | None, width: int) -> NDAr
 def mean_activation(model: Model, hook: HookPoint, rows: NDArray[np.int64], first: int) -> NDArray[np.float64]:
     """Mean over the positions of texts [n, pos] from `first` on, in the basis: [d_model]."""
     sums = [
-        model.to_basis(activations_everywhere(model, hook, torch.from_numpy(part)))[:, first:]
+        model.to_basis(activations_everywhere(model, hook, torch.from_numpy(part)), hook)[:, first:]
         .cpu()
         .double()
         .sum((0, 1))
@@ -85,7 +86,7 @@ def splice(
     """
     ids = torch.from_numpy(rows).to(model.device)
     raw = activations_everywhere(model, hook, ids)
-    basis = model.to_basis(raw)
+    basis = model.to_basis(raw, hook)
     x = _numpy(basis).reshape(-1, model.d_model)
     removed = _numpy((raw - basis).mean(-1)).reshape(-1)
     features, rebuilt = sae.encode(x, removed), sae.reconstruction(x, removed)
@@ -98,7 +99,7 @@ def splice(
                 wanted = torch.from_numpy(replacement.reshape(shape))
                 new = (raw.cpu().double() + wanted - basis.cpu().double()).to(raw.device, raw.dtype)
                 put = torch.cat([raw[:, :first], new[:, first:]], dim=1)
-                stack.enter_context(replacing(model.layers, hook.boundary, lambda stream: put))
+                stack.enter_context(editing(model, hook, lambda stream: put))
             logits: Tensor = model.network(input_ids=ids, use_cache=False).logits
         return logits[:, first:-1]
 

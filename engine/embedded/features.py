@@ -17,10 +17,10 @@ import torch
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
+from engine.activations import activations_everywhere
 from engine.dictionaries.evidence import EVIDENCE_FILE, SNIPPET_AFTER, SNIPPET_BEFORE
 from engine.dictionaries.sae import Sae
 from engine.embedded.settings import SaePlan
-from engine.forward import activations_everywhere
 from engine.hooks import parse_hook
 from engine.models import Model
 
@@ -57,7 +57,7 @@ def gather(sae: Sae, model: Model, plan: SaePlan, rows: NDArray[np.int64], say: 
     for start in range(0, len(rows), 16):
         part = rows[start : start + 16]
         raw = activations_everywhere(model, hook, torch.from_numpy(part))[:, 1:]
-        x = model.to_basis(raw)
+        x = model.to_basis(raw, hook)
         removed = (raw - x).mean(-1)
         f = sae.encode(x.flatten(0, 1).numpy(), removed.flatten().numpy()).reshape(len(part), -1, sae.n_features)
         fired += (f > 0).sum((0, 1))
@@ -84,7 +84,8 @@ def gather(sae: Sae, model: Model, plan: SaePlan, rows: NDArray[np.int64], say: 
 
 def _output_tokens(sae: Sae, model: Model) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
     scale = model.network.transformer.ln_f.weight
-    decoder = model.to_basis(sae.module.W_dec.detach())
+    decoder = sae.module.W_dec.detach()
+    decoder = decoder - decoder.mean(-1, keepdim=True) if sae.centre else decoder
     logits = (decoder * scale) @ model.network.lm_head.weight.T
     order = logits.argsort(-1, descending=True).numpy().astype(np.int16)
     return order[:, :TOKENS_KEPT].copy(), order[:, : -TOKENS_KEPT - 1 : -1].copy()

@@ -20,10 +20,10 @@ from sae_lens.saes.sae import SAEMetadata
 from sae_lens.training.sae_trainer import SAETrainer
 from torch import Tensor
 
+from engine.activations import activations_everywhere
 from engine.dictionaries.sae import Sae, load_sae
 from engine.dictionaries.splice import mean_activation, splice
 from engine.embedded.settings import SaePlan
-from engine.forward import activations_everywhere
 from engine.hooks import parse_hook
 from engine.models import Model
 from engine.recipe import SaeSection
@@ -76,7 +76,7 @@ def train_sae(
                 # Several times as fast in bfloat16, whose noise is far below what an SAE leaves out.
                 with torch.autocast(model.device.type, dtype=torch.bfloat16):
                     stream = activations_everywhere(model, hook, torch.from_numpy(rows_at(step))).float()
-                pool = torch.cat([pool, model.to_basis(stream[:, 1:]).flatten(0, 1)])  # BOS is not learnt
+                pool = torch.cat([pool, model.to_basis(stream[:, 1:], hook).flatten(0, 1)])  # BOS is not learnt
                 step += 1
             pool = pool[torch.randperm(len(pool))]
             # Half of the pool goes before it is filled and shuffled again.

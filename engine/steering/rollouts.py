@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import DynamicCache
 
-from engine.forward import replacing
 from engine.hooks import HookPoint
 from engine.models import Model
 from engine.randomness import stream
+from engine.taps import editing
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def rollouts(
 
     with contextlib.ExitStack() as stack:
         if vector is not None:
-            stack.enter_context(replacing(model.layers, hook.boundary, add))
+            stack.enter_context(editing(model, hook, add))
         for k in range(length):
             logits = model.network(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
             seen += ids.shape[1]

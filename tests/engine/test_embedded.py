@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from engine.activations import activations_everywhere
 from engine.dictionaries.sae import load_sae
 from engine.embedded import HERE, SAES_DIR, SAMPLES_FILE, TRAINING_LOG
 from engine.embedded.sample import draw
 from engine.embedded.settings import SAE_PLANS, SaePlan
-from engine.forward import activations_everywhere
 from engine.hooks import parse_hook
 from engine.models import Model
 from engine.recipe import SaeSection
@@ -78,7 +78,7 @@ def features_of(sae, model: Model, plan: SaePlan, rows: np.ndarray):
     import torch
 
     raw = activations_everywhere(model, parse_hook(plan.hook, 6), torch.from_numpy(rows))[:, 1:].flatten(0, 1)
-    x = model.to_basis(raw)
+    x = model.to_basis(raw, parse_hook(plan.hook, 6))
     removed = (raw - x).mean(-1).numpy()
     return sae.encode(x.numpy(), removed), x.numpy(), sae.reconstruction(x.numpy(), removed)
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 
+from engine.activations import activations
 from engine.crosscheck import boot_bridge, self_check
-from engine.errors import LoadError
-from engine.forward import Forward, activations
+from engine.forward import Forward
 from engine.hooks import default_read, hook_names, parse_hook
 from engine.metrics import kl
 from engine.models import Model, load_model
 from engine.recipe import ModelSection
+from engine.shards import Rule
 
 IDS = [0, 301, 77, 1200, 45, 9, 830, 17]
 
@@ -22,16 +22,20 @@ def forward_at(model: Model, write: str, reads: list[str] | None = None) -> Forw
     return Forward(model, parse_hook(write, model.n_layers), [parse_hook(n, model.n_layers) for n in names])
 
 
+@pytest.mark.parametrize("rule", ["tree", "batch"])
 @pytest.mark.parametrize("name", ["embedded", "llama"])
-def test_suffix_pass_agrees_with_full_passes_at_every_hook(name: str, request: pytest.FixtureRequest) -> None:
+def test_suffix_pass_agrees_with_full_passes_at_every_hook(
+    name: str, rule: Rule, request: pytest.FixtureRequest
+) -> None:
+    """Two contexts at once; with the write at the first, a middle and the last token."""
     model: Model = request.getfixturevalue(name)
     rng = torch.Generator().manual_seed(0)
     for hook in hook_names(model.n_layers):
         forward = forward_at(model, hook)
         for position in (0, 3, 7):
-            host = forward.host(IDS, position)
-            vectors = host.raw + torch.randn(5, model.d_model, generator=rng)
-            fast, plain = forward.run(host, vectors), forward.full(IDS, position, vectors)
+            hosts = forward.hosts([IDS, IDS[::-1]], position)
+            vectors = hosts.raw[:, None] + torch.randn(2, 5, hosts.raw.shape[1], generator=rng)
+            fast, plain = forward.run(hosts, vectors, rule), forward.full(hosts, vectors)
             assert (fast.logits.log_softmax(-1) - plain.logits.log_softmax(-1)).abs().max() < 2e-5
             assert (fast.reads[0] - plain.reads[0]).abs().max() < 5e-5
 
@@ -45,9 +49,11 @@ def test_the_model_is_untouched_afterwards(embedded: Model) -> None:
 
     hooks_before = hooks()
     forward = forward_at(embedded, "blocks.2.hook_resid_pre")
-    forward.run(forward.host(IDS, 5), torch.randn(3, embedded.d_model))
-    with pytest.raises(RuntimeError):
-        forward.run(forward.host(IDS, 5), torch.randn(3, embedded.d_model + 1))
+    hosts = forward.hosts([IDS], 5)
+    for rule in ("tree", "batch", "full"):
+        forward.run(hosts, torch.randn(1, 3, embedded.d_model), rule)
+        with pytest.raises(RuntimeError):
+            forward.run(hosts, torch.randn(1, 3, embedded.d_model + 1), rule)
     assert torch.equal(embedded.network(input_ids=ids).logits, before)
     assert all("forward" not in layer.__dict__ for layer in embedded.layers)
     assert hooks() == hooks_before
@@ -78,24 +84,22 @@ def test_only_the_chosen_position_changes(embedded: Model) -> None:
     assert torch.equal(clean[:, :position], moved[:, :position])
     # And the hot path leaves the later positions' own residuals at the hook as the clean run had them.
     forward = Forward(embedded, hook, [])
-    host = forward.host(IDS, position)
-    assert torch.equal(host.later, seen[0][0, position + 1 :])
+    hosts = forward.hosts([IDS], position)
+    assert torch.equal(hosts.stream[0], seen[0][0])
 
 
 def test_a_direction_that_what_follows_ignores_changes_nothing(embedded: Model) -> None:
     """The ones-vector is in the null space of every LayerNorm that reads the stream."""
     forward = forward_at(embedded, "blocks.1.hook_resid_pre")
-    host = forward.host(IDS, 7)
-    kicks = (
-        torch.linspace(0, 3 * float(host.raw.norm()), 11)[:, None]
-        * torch.ones(embedded.d_model)
-        / embedded.d_model**0.5
-    )
-    logits = forward.run(host, host.raw + kicks).logits
+    hosts = forward.hosts([IDS], 7)
+    raw = hosts.raw[0]
+    kicks = torch.linspace(0, 3 * float(raw.norm()), 11)[:, None] * torch.ones(embedded.d_model) / embedded.d_model**0.5
+    logits = forward.run(hosts, (raw + kicks)[None]).logits[0]
     assert float(kl(logits[0], logits).max()) < 1e-9
     # The same length along a direction that is read does change it.
-    other = forward.run(host, torch.stack([host.raw, host.raw + 3 * host.raw.norm() * torch.eye(embedded.d_model)[0]]))
-    assert float(kl(other.logits[0], other.logits[1:])) > 1e-2
+    moved = torch.stack([raw, raw + 3 * raw.norm() * torch.eye(embedded.d_model)[0]])
+    other = forward.run(hosts, moved[None]).logits[0]
+    assert float(kl(other[0], other[1:])) > 1e-2
 
 
 def test_basis_is_found_by_asking_the_model(embedded: Model, llama: Model) -> None:
@@ -103,14 +107,15 @@ def test_basis_is_found_by_asking_the_model(embedded: Model, llama: Model) -> No
     assert not llama.centred
 
 
-def test_derivative_agrees_with_central_differences(embedded: Model) -> None:
+@pytest.mark.parametrize("rule", ["tree", "batch", "full"])
+def test_derivative_agrees_with_central_differences(embedded: Model, rule: Rule) -> None:
     forward = forward_at(embedded, "blocks.1.hook_resid_pre")
-    host = forward.host(IDS, 6)
-    tangents = torch.randn(4, embedded.d_model, generator=torch.Generator().manual_seed(1))
-    _, derivative = forward.derivative(host, host.raw, tangents)
+    hosts = forward.hosts([IDS, IDS[::-1]], 6)
+    tangents = torch.randn(2, 4, embedded.d_model, generator=torch.Generator().manual_seed(1))
+    _, derivative = forward.derivative(hosts, hosts.raw, tangents, rule)
     step = 1e-2
-    plus = forward.run(host, host.raw + step * tangents).logits
-    minus = forward.run(host, host.raw - step * tangents).logits
+    plus = forward.run(hosts, hosts.raw[:, None] + step * tangents, rule).logits
+    minus = forward.run(hosts, hosts.raw[:, None] - step * tangents, rule).logits
     difference = (plus - minus) / (2 * step)
     # Third-order term of the difference quotient plus float32 rounding over 2 x step.
     assert (derivative - difference).abs().max() < 5e-3 * derivative.abs().max()
@@ -126,7 +131,8 @@ def test_activations_are_those_of_a_whole_pass(embedded: Model) -> None:
 def test_transformer_lens_agrees_on_a_clean_and_a_perturbed_run(embedded: Model, llama: Model) -> None:
     for model in (embedded, llama):
         check = self_check(model)
-        assert check.full_forward < 1e-5
+        assert check.full_forward < 3e-5  # float32 layouts over three tokens of suffix
+        assert not check.refused
         assert check.bridge is not None, check.bridge_problem
         assert check.bridge < 1e-4
 
@@ -135,7 +141,7 @@ def test_basis_is_that_of_transformer_lens() -> None:
     """Its processed basis: writing weights centred, layer norms folded, on a model loaded only for this."""
     model = load_model(ModelSection(device="cpu"))
     forward = forward_at(model, "blocks.3.hook_resid_pre")
-    ours = model.to_basis(forward.host(IDS, 5).raw).clone()
+    ours = model.to_basis(forward.hosts([IDS], 5).raw[0], forward.write).clone()
     bridge = boot_bridge(model)
     bridge.enable_compatibility_mode()  # folds the shared weights in place: this model is of no further use
     _, cache = bridge.run_with_cache(torch.tensor([IDS]), names_filter="blocks.3.hook_resid_pre")
@@ -144,20 +150,20 @@ def test_basis_is_that_of_transformer_lens() -> None:
     assert (ours - processed).abs().max() < 2e-5
 
 
-def test_a_model_whose_fast_path_is_wrong_is_refused(embedded: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_arrangement_that_is_wrong_is_refused(embedded: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     real = Forward.run
 
-    def wrong(self: Forward, host, vectors):
-        output = real(self, host, vectors)
-        return type(output)(output.logits + 0.01 * torch.arange(output.logits.shape[-1]), output.reads)
+    def wrong(self: Forward, hosts, vectors, rule):
+        output = real(self, hosts, vectors, rule)
+        bent = 0.01 * torch.arange(output.logits.shape[-1]) if rule == "tree" else 0
+        return type(output)(output.logits + bent, output.reads)
 
     monkeypatch.setattr(Forward, "run", wrong)
-    with pytest.raises(LoadError, match="curves would be wrong"):
-        self_check(embedded)
+    assert set(self_check(embedded).refused) == {"tree"}
 
 
-def test_hook_names_follow_the_stream() -> None:
-    points = [parse_hook(n, 6).boundary for n in hook_names(6)]
-    assert points == sorted(points)
-    assert parse_hook("blocks.1.hook_resid_pre", 6).boundary == parse_hook("blocks.0.hook_resid_post", 6).boundary
-    assert np.unique(points).tolist() == list(range(7))
+def test_hook_names_follow_the_network() -> None:
+    places = [parse_hook(n, 6).place for n in hook_names(6)]
+    assert places == sorted(places)
+    assert parse_hook("blocks.1.hook_resid_pre", 6).place == parse_hook("blocks.0.hook_resid_post", 6).place
+    assert len(set(places)) == 6 * 6 + 1

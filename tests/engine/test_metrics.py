@@ -78,9 +78,26 @@ def test_l2_cosine_and_flips_of_known_vectors() -> None:
 
 
 def test_blocks_of_rows_do_not_change_the_result() -> None:
+    """Up to the order of float32 sums."""
     base, rows = torch.randn(10), torch.randn(metrics.ROWS_PER_BLOCK * 2 + 3, 10)
     whole = metrics.kl(base, rows)
-    assert torch.equal(whole, torch.cat([metrics.kl(base, r[None]) for r in rows]))
+    assert torch.allclose(whole, torch.cat([metrics.kl(base, r[None]) for r in rows]), rtol=1e-6, atol=1e-8)
+
+
+def test_kl_of_float32_logits_is_that_of_float64_ones() -> None:
+    """At a vocabulary as large as GPT-2's, from far below the first step of a plateau to several nats."""
+    rng = torch.Generator().manual_seed(3)
+    base = torch.randn(50257, generator=rng) * 3
+    sizes = 10.0 ** torch.linspace(-5, 0.5, 40)[:, None]
+    rows = base + sizes * torch.randn(40, 50257, generator=rng)
+    d = rows.double() - base.double()
+    p = base.double().softmax(-1)
+    d = d - (d @ p)[:, None]
+    expected = torch.log1p((p * torch.expm1(d)).sum(-1))
+    found = metrics.kl(base, rows)
+    assert (found - expected).abs().max() < 2e-7 * max(1.0, float(expected.max()))
+    small = expected < 1e-4
+    assert (found - expected)[small].abs().max() < 2e-9
 
 
 def test_top_tokens_are_sorted_softmax_probabilities() -> None:

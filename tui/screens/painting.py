@@ -34,7 +34,7 @@ def paint(screen: ProbeScreen) -> None:
     if picture.site and screen.site_is_current:  # or a key pressed meanwhile would be taken back
         screen.query_one(TokenStrip).show(picture.site["tokens"], picture.site["position"])
     # A run that failed leaves the curves of the one before: they stay, and say so.
-    old = bool(drawn.curves) and drawn.info is not picture.info and picture.ended
+    old = bool(drawn.curves or drawn.sketches) and drawn.info is not picture.info and picture.ended
     screen.set_class(old, "-old")
     plot = screen.query_one(CurvePlot)
     beside = screen.beside if screen.beside is not drawn else None
@@ -44,10 +44,11 @@ def paint(screen: ProbeScreen) -> None:
     plot.border_title = f"previous run ── {title}" if old else title
     # Labels hold prompts: brackets in them are no markup.
     plot.border_subtitle = Content(readout(drawn, screen.view))
+    if drawn.curves or drawn.sketches:
+        plot.show((drawn, screen.view, beside), lambda: chart(drawn, screen.view, beside))
     if drawn.curves:
-        plot.show(chart(drawn, screen.view, beside))
         screen.query_one(KindTable).show(drawn)
         screen.query_one(NextTokens).show(drawn, screen.view)
         screen.query_one("#next").border_title = Content(token_title(drawn, screen.view))
-    else:
+    elif not drawn.sketches:
         plot.say(f"\n\n{screen.problem or picture.status}")

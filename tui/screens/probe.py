@@ -23,7 +23,7 @@ from textual.widgets import Footer, Input, Label, Static
 from engine.errors import DirscopeError
 from engine.protocol import FeatureList
 from engine.recipe import Recipe
-from engine.results import CurveResult, Event, RunStarted
+from engine.results import CurveResult, Event, RunStarted, Sketches
 from sessions.catalogue import Session
 from tui import edits
 from tui.actions import ACTIONS
@@ -45,6 +45,7 @@ from tui.messages import (
     RunKept,
     WritingsFound,
 )
+from tui.pace import Pace
 from tui.picture import METRICS, Picture
 from tui.player import Player
 from tui.screens import asking, menus, showing
@@ -111,7 +112,7 @@ class ProbeScreen(Screen[None]):
         self.site_is_current = True
         """Whether the picture's site is that of the recipe; false from a change until its run has started."""
         self.cursor_moved = False
-        self._stale = True
+        self._pace = Pace(self, REDRAW_SECONDS, lambda: paint(self))
         self._typing: Timer | None = None
         self.playing: Timer | None = None
 
@@ -135,8 +136,7 @@ class ProbeScreen(Screen[None]):
         self.query_one("#kinds").border_title = "kinds"
         self.query_one("#next").border_title = "next token"
         self.query_one(DirectionList).show(self.recipe, self.features)
-        self.set_interval(REDRAW_SECONDS, self._redraw)
-        self._redraw()
+        self._pace.now()
         if self.player is not None:
             self.query_one("#prompt", Input).disabled = True
             showing.play(self)
@@ -146,7 +146,7 @@ class ProbeScreen(Screen[None]):
             self.start_run()
 
     def on_resize(self) -> None:
-        self._stale = True
+        self.mark_stale()
 
     # Running
 
@@ -159,7 +159,7 @@ class ProbeScreen(Screen[None]):
         self.site_is_current = False
         self.picture = replace(self.picture, ended=False, status="starting", done=0, total=0)
         self.run_id = self.bridge.run(self.recipe, self.session)
-        self._stale = True
+        self.mark_stale(patient=True)
 
     def change(self, edit: Callable[[Recipe], Recipe]) -> None:
         """Change the recipe and run it; a change that gives no valid recipe is refused with a sentence."""
@@ -178,14 +178,14 @@ class ProbeScreen(Screen[None]):
         self.query_one(DirectionList).show(recipe, self.features)
         self.start_run()
 
-    def mark_stale(self) -> None:
-        """Something changed that is drawn."""
-        self._stale = True
+    def mark_stale(self, patient: bool = False) -> None:
+        """Something changed that is drawn; `patient` where more will follow at once."""
+        self._pace.want(patient)
 
     def complain(self, text: str) -> None:
         """Show an error where it stays until the next run."""
         self.problem = text
-        self._stale = True
+        self.mark_stale()
 
     def take(self, event: Event) -> None:
         """One more event of the run on the screen."""
@@ -197,9 +197,9 @@ class ProbeScreen(Screen[None]):
                 self.features_id = self.bridge.list_features(self.recipe)
         if isinstance(event, CurveResult) and len(self.picture.curves) == 1 and not self.cursor_moved:
             self.view = replace(self.view, curve=0, step=self.picture.first_jump(event))
-        if self.picture.curves:
+        if self.picture.curves or self.picture.sketches:
             self.drawn = self.picture
-        self._stale = True
+        self.mark_stale(patient=not isinstance(event, CurveResult | Sketches))
 
     @on(RunEvents)
     def _on_run_events(self, message: RunEvents) -> None:
@@ -213,7 +213,7 @@ class ProbeScreen(Screen[None]):
             self.folder = message.folder
             if not self.picture.curves:
                 self.complain(showing.TABLES_ONLY.format(message.folder / "tables"))
-            self._stale = True
+            self.mark_stale()
 
     @on(RunFailed)
     def _on_run_failed(self, message: RunFailed) -> None:
@@ -241,15 +241,6 @@ class ProbeScreen(Screen[None]):
     def _on_writings_found(self, message: WritingsFound) -> None:
         if message.run_id == self.writing_id:
             asking.show_writings(self, message.found)
-
-    # Drawing
-
-    def _redraw(self) -> None:
-        """At most eight times a second, and only when something changed."""
-        if not self._stale:
-            return
-        self._stale = False
-        paint(self)
 
     # What the user does
 
@@ -310,8 +301,7 @@ class ProbeScreen(Screen[None]):
             curve = (self.view.curve + message.curves) % len(curves)
             step = max(0, min(len(curves[curve].coordinate) - 1, self.view.step + message.steps))
             self.view = replace(self.view, curve=curve, step=step)
-            self._stale = True
-            self._redraw()
+            self._pace.now()
 
     def action_focus_on(self, name: str) -> None:
         # At once, not by a message: the next key may be here already.
@@ -331,8 +321,8 @@ class ProbeScreen(Screen[None]):
 
     def look(self, view: View) -> None:
         """Look at the same picture otherwise."""
-        self.view, self._stale = view, True
-        self._redraw()
+        self.view = view
+        self._pace.now()
 
     def action_toggle_path(self) -> None:
         mode = "straight" if self.recipe.path.mode == "sphere" else "sphere"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import ClassVar, Final
 
@@ -53,21 +54,30 @@ KL, L2, cosine or KL as a share of its end along each direction; a letter at a c
     def __init__(self, id: str) -> None:
         super().__init__(id=id)
         self._chart: Chart | None = None
+        self._of: tuple[object, ...] = ()
         self._text = Text("")
         self._drawing: Future[None] | None = None
         self._stale = False
         self._last = 0.0
         self._note = ""
+        self.drawings = 0
+        """Charts drawn so far."""
 
-    def show(self, chart: Chart) -> None:
-        """Draw this chart when the drawer is free; a newer one replaces it."""
-        self._chart = chart
-        self._note = ""
+    def show(self, of: tuple[object, ...], make: Callable[[], Chart]) -> None:
+        """Draw a chart when the drawer is free; a newer one replaces it.
+
+        Args:
+            of: what it is made of; the very same things again draw nothing.
+            make: makes it.
+        """
+        if len(of) == len(self._of) and all(new is old for new, old in zip(of, self._of, strict=True)):
+            return
+        self._of, self._chart, self._note = of, make(), ""
         self._request()
 
     def say(self, text: str) -> None:
         """Show a line of text in place of a chart."""
-        self._chart, self._note = None, text
+        self._of, self._chart, self._note = (), None, text
         self.refresh()
 
     def _request(self) -> None:
@@ -100,6 +110,7 @@ KL, L2, cosine or KL as a share of its end along each direction; a letter at a c
         message.stop()
         self._drawing = None
         self._text = message.text
+        self.drawings += 1
         self.refresh()
         if self._stale:
             self._request()

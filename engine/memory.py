@@ -1,0 +1,37 @@
+"""Memory: whether an error means that it ran out, and how much a process or its GPU has needed.
+
+Importing it imports no torch.
+"""
+
+from __future__ import annotations
+
+import sys
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error of torch, of Python or of the allocator below means that memory ran out."""
+    names = {cls.__name__ for cls in type(error).__mro__}
+    text = str(error)
+    return bool(names & {"MemoryError", "OutOfMemoryError"}) or any(
+        words in text for words in ("can't allocate memory", "not enough memory")
+    )
+
+
+def free_cached() -> None:
+    """Give back what torch keeps of a GPU's memory for later."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def peak_bytes(device: str) -> int | None:
+    """The most memory that was held: of the GPU where there is one, else of this process; None where unknown."""
+    torch = sys.modules.get("torch")
+    if device.startswith("cuda") and torch is not None:
+        return int(torch.cuda.max_memory_allocated(device))
+    try:
+        import resource
+    except ImportError:  # not on every system
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
