@@ -55,16 +55,17 @@ def max_slope_step(l2: Series) -> int:
     return int((l2[1:] - l2[:-1]).argmax()) + 1
 
 
-def plateau_length(distance: Series, l2: Series, typical_distance: float) -> float:
+def plateau_length(distance: Series, l2: Series, typical_distance: float, noise: float = 0.0) -> float:
     """First distance where l2 exceeds 1.1 x the through-origin line fitted below 0.1 typical distances.
 
-    Infinity when it never does; NaN when it cannot be told, since no step but the first lies below 0.1 typical
+    Where l2 has a noise floor it must exceed that line by the floor too, and where the fitted part does not rise to
+    twice the floor, nothing can be told. Infinity when it never does; NaN when it cannot be told, since no step but the first lies below 0.1 typical
     distances.
     """
     early = (distance > 0) & (distance < PLATEAU_FIT_SHARE * typical_distance)
-    if not early.any():
+    if not early.any() or l2[early].max() < 2 * noise:
         return math.nan
     x, y = distance[early], l2[early]
     slope = (x @ y) / (x @ x)
-    over = (l2 > PLATEAU_EXCESS * slope * distance).nonzero()[0]
+    over = (l2 > PLATEAU_EXCESS * slope * distance + noise).nonzero()[0]
     return float(distance[over[0]]) if len(over) else math.inf

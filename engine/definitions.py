@@ -28,7 +28,8 @@ DEFINITIONS: Final[Mapping[str, str]] = {
     "max_slope_step": "smallest k >= 1 that maximises l2[k] - l2[k-1] at the last read hook",
     "plateau_length": (
         "first L2 distance where l2 at the last read hook exceeds 1.1 x the through-origin line fitted below 0.1 "
-        "typical distances; null if never (plateau_censored) or if no step lies below 0.1 typical distances"
+        "typical distances (and exceeds it by the noise floor, where there is one); null if never (plateau_censored), "
+        "or if no step lies below 0.1 typical distances or l2 does not rise to twice the noise floor there"
     ),
     "kl_quadratic": "a^2/2 t'Ft: Fisher prediction at the base, t the path's tangent; any smooth model is flat near 0",
     "kl_near": "kl at 0.2 typical distances (L2) from the base, linear between steps; quadratic_near: the same there",
@@ -45,5 +46,13 @@ DEFINITIONS: Final[Mapping[str, str]] = {
     "squared_error, squared_distance": "mean |x - SAE(x)|^2 and |x - mean|^2: their ratio is the variance unexplained",
     "added_norm, share_of_norm": "length of what is added at the site's position and every later one; over |x| there",
     "unsteered_hit, steered_hit, hit_change": "whether a text holds one of options.words; steered minus unsteered",
+    "noise_floor": (
+        "largest kl and l2 between the base run and 32 runs whose base is moved by up to one unit in the last place of "
+        "bfloat16 in every coordinate; measured where weights are bfloat16; no threshold, kl_near or near_share below it"
+    ),
+    "layout": (
+        "rule: copies of the written token as branches of a tree, rows of a batch, or whole prompts; a shard is some "
+        "bases, their directions and all steps; its rows are computed coarse steps first, in this order and company"
+    ),
     "win_rate": "mean over bases of P(threshold_a < threshold_b | same base); censored = +infinity, ties = 1/2",
 }

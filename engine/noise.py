@@ -1,9 +1,11 @@
 """The noise floor of a run: how large KL and L2 are between runs that differ by rounding alone.
 
-In bfloat16 every activation is rounded to 8 bits, and two vectors that round to neighbours give outputs some 1e-4 nats
-apart, about as far as the first steps of a plateau. The floor is measured at the site: the base against copies of
-itself whose coordinates are moved by less than half a unit in the last place, the largest of them. At KL well above the
-floor the error is about 2 sqrt(KL x floor), since the same noise then adds to a larger difference.
+In bfloat16 every activation is rounded to 8 bits, and two vectors that are rounding neighbours give outputs some 1e-4
+nats apart, as far as the first steps of a plateau. The floor is measured at the site: the base against copies of itself
+whose coordinates are moved by up to one unit in the last place, the largest of them. Less would round back to the base
+or leave the roundings further on as they were; the move itself is worth about a tenth of the floor (measured in
+float32). At KL well above the floor the error is a few sqrt(KL x floor), since the same noise adds to a larger
+difference there.
 
 Knows hosts and rows; no recipes.
 """
@@ -39,7 +41,7 @@ def noise_floor(forward: Forward, hosts: Hosts, base: Tensor, rule: Rule, seed: 
     """Measure the floor at a base [d_hook] (raw, float64 on the CPU) in the first of the hosts' contexts."""
     dtype = forward.model.dtype
     ulp = torch.finfo(dtype).eps * 2.0 ** torch.floor(torch.log2(base.abs().clamp_min(torch.finfo(dtype).tiny)))
-    shifts = torch.from_numpy(stream(seed, "noise-floor").uniform(-0.5, 0.5, (SAMPLES, len(base))))
+    shifts = torch.from_numpy(stream(seed, "noise-floor").uniform(-1, 1, (SAMPLES, len(base))))
     rows = torch.cat([base[None], base + shifts * ulp]).to(forward.model.device, dtype)
     output = forward.run(hosts.select(torch.zeros(1, dtype=torch.long, device=rows.device)), rows[None], rule)
     logits = output.logits[0]

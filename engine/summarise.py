@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from engine.curves import (
     NEAR_SHARE,
-    PLATEAU_FIT_SHARE,
     max_slope_step,
     plateau_length,
     quadratic_ratio,
@@ -54,13 +53,11 @@ def curve_result(
     kl, l2 = values["logits"]["kl"], values[last_read]["l2"]
     distance, typical = ray.distance(coordinate), lab.population.typical_distance
     reached = threshold(coordinate, kl, level)
-    plateau = plateau_length(distance, l2, typical)
+    noise = lab.noise.l2[last_read] if lab.noise is not None else 0.0
+    plateau = plateau_length(distance, l2, typical, noise)
     near = value_at(distance, kl, NEAR_SHARE * typical)
     if lab.noise is not None:
         near = None if near is None or near <= lab.noise.kl else near
-        fitted = value_at(distance, l2, PLATEAU_FIT_SHARE * typical)
-        # A line fitted to rounding tells nothing of where the curve leaves it.
-        plateau = math.nan if fitted is None or fitted <= 2 * lab.noise.l2[last_read] else plateau
     summary = Summary(
         curve=curve,
         base=number,

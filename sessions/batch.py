@@ -125,6 +125,7 @@ def _compute(
     deadline = None if options.time_limit is None else time.monotonic() + options.time_limit
     worker = Worker(WorkerOptions(cache=where.cache, log=where.log))
     reporter, stream = _Reporter(), _Stream()
+    end = RunEnded("failed")
     error: DirscopeError | None = None
     with _interruptible() as interrupted:
         try:
@@ -136,7 +137,7 @@ def _compute(
                 if options.form == "jsonl" and not isinstance(event, Progress):
                     stream.write(to_line(event, time.monotonic() - reporter.started))
 
-            run_to_end(worker, RunRequest(1, recipe, held), take, deadline, lambda: bool(interrupted))
+            end = run_to_end(worker, RunRequest(1, recipe, held), take, deadline, lambda: bool(interrupted))
         except DirscopeError as caught:
             error = caught
         except OSError as caught:
@@ -145,7 +146,8 @@ def _compute(
             worker.stop(timeout=0.5 if error else 2.0)
             reporter.close()
         stopped = isinstance(error, TimeLimitError | InterruptedByUser)
-        end = RunEnded("done") if error is None else RunEnded("stopped" if stopped else "failed", str(error))
+        if error is not None:
+            end = RunEnded("stopped" if stopped else "failed", str(error))
         try:
             run = writer.finish(end)
         except OSError as caught:

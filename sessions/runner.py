@@ -33,8 +33,8 @@ def run_to_end(
     on_event: Callable[[Event], None],
     deadline: float | None = None,
     interrupted: Callable[[], bool] = lambda: False,
-) -> None:
-    """Run a request; `on_event` gets every event but the last.
+) -> RunEnded:
+    """Run a request; `on_event` gets every event but the last, which is given back.
 
     Args:
         deadline: `time.monotonic()` after which the run is stopped.
@@ -65,8 +65,8 @@ def run_to_end(
         match reply.body:
             case Failed() as failure:
                 raise rebuild(failure)
-            case RunEnded("done"):
-                return
+            case RunEnded("done") as end:
+                return end
             case RunEnded():
                 raise stopping or RunFailedError("The run was stopped from elsewhere.")
             case FeatureList() | Continuations():

@@ -59,7 +59,7 @@ def to_line(event: Event, seconds: float) -> str:
         case Note(text, level):
             body = {"type": "note", "text": text, "level": level}
         case RunEnded(status, why):
-            body = {"type": "end", "status": status, "why": why}
+            body = {"type": "end", "status": status, "why": why, "peak_bytes": event.peak_bytes}
         case _:
             raise TypeError(f"{type(event).__name__} is not stored")
     return json.dumps(plain({"v": SCHEMA_VERSION, "t": round(seconds, 4), **body}), allow_nan=False)
@@ -115,7 +115,7 @@ def from_line(line: str) -> tuple[float, Event] | None:
         case "note":
             event = Note(body["text"], body["level"])
         case "end":
-            event = RunEnded(body["status"], body["why"])
+            event = RunEnded(body["status"], body["why"], body.get("peak_bytes"))
         case _:
             return None
     return float(body["t"]), event

@@ -186,7 +186,7 @@ class RunWriter:
         self.close()
         run = read_run(self.folder)
         columns = write_tables(run)
-        self._record.update(status=end.status, why=end.why, ended=_now(), tables=columns)
+        self._record.update(status=end.status, why=end.why, ended=_now(), peak_bytes=end.peak_bytes, tables=columns)
         self._save_record()
         return run
 

@@ -97,8 +97,14 @@ def _sub_parser(command: str) -> argparse.ArgumentParser:
             parser.description = "Check what works here."
         case "bench":
             parser.description = "Time the engine against the naive ways, side by side in one run."
-            parser.add_argument("--model", default="embedded", metavar="M")
-            parser.add_argument("--rounds", type=int, default=3, metavar="N")
+            parser.add_argument(
+                "--model",
+                default="embedded",
+                metavar="M",
+                help="'embedded', a directory, or the name of a size with random weights: gpt2-small, gpt2-xl, ...",
+            )
+            parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:N or mps")
+            parser.add_argument("--rounds", type=int, default=3, metavar="N", help="interleaved rounds (default: 3)")
     return parser
 
 
@@ -203,7 +209,7 @@ def _bench(arguments: argparse.Namespace) -> int:
     quiet_libraries()  # before the first import of torch
     from engine.bench import bench_lines
 
-    for line in bench_lines(arguments.model, arguments.rounds):
+    for line in bench_lines(arguments.model, arguments.rounds, arguments.device):
         print(line, flush=True)
     return 0
 

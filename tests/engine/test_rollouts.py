@@ -8,7 +8,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from engine.embedded import MODEL_DIR
-from engine.hooks import HookPoint, parse_hook
+from engine.hooks import parse_hook
 from engine.models import Model
 from engine.randomness import stream
 from engine.steering.rollouts import Sampling, rollouts
@@ -74,7 +74,7 @@ def test_writing_with_the_cache_is_writing_without_it(
 
 
 def test_a_completion_does_not_depend_on_the_others(embedded: Model) -> None:
-    ids, hook = embedded.encode(PROMPT, "auto"), HookPoint(1, "blocks.1.hook_resid_pre")
+    ids, hook = embedded.encode(PROMPT, "auto"), parse_hook("blocks.1.hook_resid_pre", 6)
     sampling = Sampling(20, 1.0, 0)
     together = rollouts(embedded, ids, range(5), sampling, hook, None, 0)
     assert len({tuple(tokens) for tokens in together}) == 5
@@ -83,7 +83,7 @@ def test_a_completion_does_not_depend_on_the_others(embedded: Model) -> None:
 
 
 def test_writing_ends_with_the_context_and_with_the_text(embedded: Model) -> None:
-    hook = HookPoint(1, "blocks.1.hook_resid_pre")
+    hook = parse_hook("blocks.1.hook_resid_pre", 6)
     words = (embedded.encode("the cat saw the dog", "auto") * embedded.context)[: embedded.context - 3]
     assert len(rollouts(embedded, words, [0], Sampling(50, 0.0, 0), hook, None, 0)[0]) <= 3
     ended = rollouts(embedded, embedded.encode("The end.", "auto"), range(8), Sampling(80, 1.0, 0), hook, None, 0)

@@ -18,6 +18,7 @@ from sessions.reader import read_run
 from tests.driving import SMALL, frame, play, saved, until, worker_pid
 from tui.app import DirscopeApp
 from tui.screens.dialogs import Choose, Help, TwoPrompts
+from tui.screens.painting import paint
 from tui.screens.probe import ProbeScreen
 from tui.widgets.curve_plot import CurvePlot
 from tui.widgets.direction_list import DirectionList
@@ -149,8 +150,7 @@ def test_quick_moves_are_not_taken_back_by_a_late_picture() -> None:
         await saved(app, pilot)
         strip = probe.query_one(TokenStrip)
         await pilot.press("left")
-        probe._stale = True
-        probe._redraw()  # the picture is still that of the run before
+        paint(probe)  # the picture is still that of the run before
         await pilot.press("left")
         assert probe.recipe.site.position == 9
         await until(pilot, lambda: probe.picture.site.get("position") == 9, "position 9")
