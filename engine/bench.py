@@ -37,10 +37,13 @@ from engine.taps import editing
 STEPS: Final = 100
 TOKENS: Final = 10
 LONG: Final = 1024
-HOSTS: Final = 32
-"""Sweeps computed together in population mode."""
+HOSTS: Final = 8
+DIRECTIONS: Final = 4
+"""Prompts and directions of each that are computed together in population mode: a shard of an experiment."""
 LOOPED: Final = 10
 """Steps of the slow loop that are timed in a round."""
+SCALES: Final = (1.0, -1.0, 0.5, -0.5)
+"""What makes four directions of one."""
 GEMM: Final = 4096
 REPEATS: Final = 5
 REPEAT_SECONDS: Final = 1.0
@@ -98,7 +101,7 @@ class _Task:
         self.contexts = [[(37 * i + 101 * k + 7) % model.d_vocab for i in range(TOKENS)] for k in range(HOSTS)]
         self.position = TOKENS - 1
         self.one = choose(model, self.position, 1, STEPS)
-        self.many = choose(model, self.position, 1, 1)
+        self.many = choose(model, self.position, 1, DIRECTIONS)
         self._square = torch.randn(GEMM, GEMM, device=model.device)
         self.rows = self.rows_of(self.forward.hosts(self.contexts[:1], self.position))[0]
 
@@ -165,9 +168,14 @@ class _Task:
         return torch.cat(list(self.measured(hosts, self.rows[None], self.one)))
 
     def population(self) -> Tensor:
-        """Ours: sweeps of 32 prompts together, their prefix passes included; gives KL of the first."""
+        """Ours: sweeps of several prompts and directions together, prefix passes included; gives KL of the first."""
         hosts = self.forward.hosts(self.contexts, self.position)
-        return torch.cat([kl[: -(-len(kl) // HOSTS)] for kl in self.measured(hosts, self.rows_of(hosts), self.many)])
+        steps = self.rows_of(hosts)[:, 1:]
+        rows = torch.cat(
+            [hosts.raw[:, None], *[hosts.raw[:, None] + s * (steps - hosts.raw[:, None]) for s in SCALES]], 1
+        )
+        first = [kl[: -(-len(kl) // HOSTS)] for kl in self.measured(hosts, rows, self.many)]
+        return torch.cat(first)[: STEPS + 1]
 
     def measured(self, hosts: Hosts, rows: Tensor, layout: Layout) -> Iterator[Tensor]:
         """KL of rows [B, steps + 1, d_model] in chunks of the layout, each with the base rows in front."""
@@ -223,7 +231,7 @@ def _lines(model: Model, name: str, rounds: int) -> Iterator[str]:
         "b'  one full forward, all steps, bare": (task.batched, 1),
         "c   Hugging Face DynamicCache": (task.cached, 1),
         "dirscope, one sweep": (task.sweep, 1),
-        "dirscope, population, per sweep": (task.population, 1 / HOSTS),
+        "dirscope, population, per sweep": (task.population, 1 / (HOSTS * DIRECTIONS)),
         "floor": (task.gemm, 1),
     }
     try:

@@ -47,8 +47,8 @@ DEFINITIONS: Final[Mapping[str, str]] = {
     "added_norm, share_of_norm": "length of what is added at the site's position and every later one; over |x| there",
     "unsteered_hit, steered_hit, hit_change": "whether a text holds one of options.words; steered minus unsteered",
     "noise_floor": (
-        "largest kl and l2 between the base run and 32 runs whose base is moved by up to one unit in the last place of "
-        "bfloat16 in every coordinate; measured where weights are bfloat16; no threshold, kl_near or near_share below it"
+        "largest kl and l2 between the base run and 32 runs whose base is moved by up to one unit in the last place "
+        "of bfloat16 in every coordinate; measured where weights are bfloat16; nothing below it is a result"
     ),
     "layout": (
         "rule: copies of the written token as branches of a tree, rows of a batch, or whole prompts; a shard is some "

@@ -5,7 +5,14 @@ Importing it imports no torch.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import sys
+from typing import Final
+
+_M_TRIM_THRESHOLD: Final = -1
+_M_MMAP_MAX: Final = -4
+"""Of mallopt(3)."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -35,3 +42,15 @@ def peak_bytes(device: str) -> int | None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep what it frees for its next pass, where the C library is glibc.
+
+    Logits of one pass are some 100 MB; given back after every pass, the system hands them out again page by page and
+    zeroed, which takes a tenth of a pass on GPT-2.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # other systems and C libraries
+        library = ctypes.CDLL("libc.so.6")
+        library.mallopt(_M_MMAP_MAX, 0)
+        library.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from engine.errors import DirscopeError, LoadError, OutOfMemoryError, SaeError
-from engine.memory import is_out_of_memory, peak_bytes
+from engine.memory import is_out_of_memory, keep_freed_memory, peak_bytes
 from engine.neighbours import neighbours
 from engine.protocol import (
     ActiveFeature,
@@ -67,6 +67,7 @@ def serve(pipe: connection.Connection, options: WorkerOptions) -> None:
     threading.Thread(target=_die_with_parent, daemon=True).start()
     _redirect_output(options.log)
     quiet_libraries()
+    keep_freed_memory()
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before CUDA starts: deterministic matrix products
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         _Server(pipe, options).loop()
