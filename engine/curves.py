@@ -58,8 +58,9 @@ def max_slope_step(l2: Series) -> int:
 def plateau_length(distance: Series, l2: Series, typical_distance: float, noise: float = 0.0) -> float:
     """First distance where l2 exceeds 1.1 x the through-origin line fitted below 0.1 typical distances.
 
-    Where l2 has a noise floor it must exceed that line by the floor too. Infinity when it never does; NaN when it cannot
-    be told, since no step but the first lies below 0.1 typical distances or l2 does not rise to twice the floor there.
+    Where l2 has a noise floor it must exceed that line by the floor too. Infinity when it never does; NaN when it
+    cannot be told, since no step but the first lies below 0.1 typical distances or l2 does not rise to twice the floor
+    there.
     """
     early = (distance > 0) & (distance < PLATEAU_FIT_SHARE * typical_distance)
     if not early.any() or l2[early].max() < 2 * noise:

@@ -8,10 +8,9 @@ or what is done with the model.
 from __future__ import annotations
 
 import hashlib
-import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,14 +22,11 @@ from transformers.utils.logging import disable_progress_bar
 
 from engine.embedded import MODEL_DIR
 from engine.errors import LoadError, PromptError
-from engine.hooks import RESID_PRE, HookPoint
-from engine.memory import is_out_of_memory
+from engine.hooks import HookPoint
 from engine.parts import Parts
 from engine.recipe import ModelSection
 
 DTYPES: Final = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
-CENTRED_BELOW: Final = {torch.float32: 1e-5, torch.float64: 1e-5, torch.bfloat16: 1e-2}
-"""KL of a ones-vector kick that counts as none; bfloat16 rounds the kick itself."""
 UNSTATED_CONTEXT: Final = 2048
 UNEMBED_ROWS: Final = 8192
 """Rows of the unembedding that are float32 at a time."""
@@ -202,7 +198,9 @@ def from_network(
         weights_sha256=weights_sha256 or tensors_sha256(network.state_dict()),
         centred=False,
     )
-    return _with_basis(_with_cache(_with_returns(model)))
+    from engine.probing import probed  # it runs the model, by what is built on this module
+
+    return probed(model)
 
 
 def _context(config: Any) -> int:
@@ -294,68 +292,3 @@ def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-PROBE: Final = 5
-"""Tokens of the passes that ask a model what it does."""
-
-
-@torch.no_grad()
-def _with_returns(model: Model) -> Model:
-    """Find out what form the blocks' results have, which what stands in for a block must have too."""
-    found: list[int] = []
-
-    def note(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        found.append(len(output) if isinstance(output, tuple) else 0)
-
-    handles = [layer.register_forward_hook(note) for layer in model.layers]
-    try:
-        logits = model.network(input_ids=_probe(model), use_cache=False).logits
-    finally:
-        for handle in handles:
-            handle.remove()
-    if not logits.isfinite().all():
-        raise LoadError(f"'{model.name}' gives NaN or infinite logits on a plain forward pass: are its weights whole?")
-    if len(found) != model.n_layers:
-        raise LoadError(f"'{model.name}' runs its blocks {len(found)} times instead of {model.n_layers}: unsupported.")
-    return replace(model, returns=tuple(found))
-
-
-def _probe(model: Model) -> Tensor:
-    return model.tensor([[i % model.d_vocab for i in range(7, 7 + PROBE)]])
-
-
-@torch.no_grad()
-def _with_basis(model: Model) -> Model:
-    """Find out whether the output ignores the mean over d_model, by adding a ones-vector as long as the residual.
-
-    LayerNorm models ignore it (KL about 1e-12 in float32), RMSNorm models do not (KL 0.4 to 1). Asking the model
-    rather than its class is what gets LayerNorm look-alikes right.
-    """
-    from engine.forward import Forward
-    from engine.metrics import kl
-
-    forward = Forward(model, HookPoint(0, RESID_PRE, "blocks.0.hook_resid_pre"), ())
-    hosts = forward.hosts(_probe(model).tolist(), PROBE - 1)
-    raw = hosts.raw[0]
-    kick = raw.norm() / model.d_model**0.5 * torch.ones_like(raw)
-    logits = forward.run(hosts, torch.stack([raw, raw + kick])[None], "full").logits[0]
-    return replace(model, centred=bool(kl(logits[0], logits[1:]).item() < CENTRED_BELOW[model.dtype]))
-
-
-def _with_cache(model: Model) -> Model:
-    """Find out whether the model runs on from keys and values, the only kind of cache the hot path has."""
-    from engine.forward import Forward
-
-    takes = inspect.signature(type(model.network).forward).parameters
-    if "past_key_values" not in takes:
-        return replace(model, has_cache=False)
-    forward = Forward(model, HookPoint(0, RESID_PRE, "blocks.0.hook_resid_pre"), ())
-    try:
-        forward.prefix(forward.hosts(_probe(model).tolist(), 3))
-    except Exception as error:
-        if is_out_of_memory(error):
-            raise
-        # Recurrent and hybrid architectures ask their caches for what ours has not; whole passes still run.
-        return replace(model, has_cache=False)
-    return model

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 def pick_write(screen: ProbeScreen) -> None:
     """Ask where to perturb."""
-    title = "write hook: where the residual stream is perturbed"
+    title = "write hook: where the model is perturbed"
     _pick_hook(screen, title, screen.recipe.site.write, edits.with_write)
 
 
