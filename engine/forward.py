@@ -135,7 +135,7 @@ class Forward:
         self.model = model
         self.write = write
         self.reads = tuple(reads)
-        self._pause = pause
+        self.pause = pause
         self._takes = inspect.signature(type(model.network).forward).parameters
 
     @torch.no_grad()
@@ -155,7 +155,7 @@ class Forward:
             found["raw"] = tensor[:, position].clone()
 
         with (
-            pausing(self.model, self._pause),
+            pausing(self.model, self.pause),
             noting_masks(model.layers, len(contexts), masks),
             reading(model, HookPoint(write.layer, RESID_PRE, ""), stream),
             reading(model, write, raw),
@@ -181,7 +181,7 @@ class Forward:
         """
         recorder = Recorder(self.model.n_layers, self.write.layer, hosts.position)
         with (
-            pausing(self.model, self._pause, self.write.layer),
+            pausing(self.model, self.pause, self.write.layer),
             self._starting(hosts.stream[:, : hosts.position]),
             ending_after_blocks(self.model),
         ):
@@ -242,7 +242,7 @@ class Forward:
         injected = ours.join(copied, hosts.stream)
         reads: list[Tensor] = [vectors] * len(self.reads)
         with contextlib.ExitStack() as stack:
-            stack.enter_context(pausing(model, self._pause, write.layer))
+            stack.enter_context(pausing(model, self.pause, write.layer))
             stack.enter_context(self._starting(injected))
             if not write.in_stream:
                 stack.enter_context(editing(model, write, lambda fed: ours.write(fed, vectors)))
@@ -302,7 +302,7 @@ class Forward:
             return fed[:, -1].reshape(contexts, copies, -1)
 
         with contextlib.ExitStack() as stack:
-            stack.enter_context(pausing(self.model, self._pause))
+            stack.enter_context(pausing(self.model, self.pause))
             stack.enter_context(editing(self.model, self.write, put))
             for i, hook in enumerate(self.reads):
                 stack.enter_context(reading(self.model, hook, _into(reads, i, each)))

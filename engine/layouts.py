@@ -26,6 +26,8 @@ CURVES: Final = {"cpu": 32, "mps": 32, "cuda": 256}
 """Curves of one shard by device."""
 LOGITS_BYTES: Final = {"cpu": 2**28, "mps": 2**28, "cuda": 2**31}
 """What the logits of one pass may take."""
+LIVE_FLOPS: Final = 10**10
+"""Of unembedding one pass where a key may end it: some 40 ms on two cores."""
 LEAST_ROWS: Final = 8
 SMALL: Final = 3 * 10**7
 """Parameters of a model whose results come so fast that drawing them takes as long."""
@@ -76,6 +78,9 @@ def choose(
     rows = ROWS[device] * (1 if directions >= curves else 2)
     rows = min(rows // run, LOGITS_BYTES[device] // (4 * model.d_vocab))
     threads = usable_threads()
+    if live and device == "cpu":
+        # Unembedding is the longest step that cannot be ended in its middle.
+        rows = min(rows, LIVE_FLOPS // (2 * model.d_vocab * model.d_model))
     if live and device == "cpu" and threads > 1 and sum(p.numel() for p in model.network.parameters()) < SMALL:
         threads -= 1  # what a small model gains by the last core, the app loses, and its threads wait for each other
     return Layout(rule, max(LEAST_ROWS, rows), curves, threads=threads)

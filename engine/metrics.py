@@ -38,7 +38,7 @@ def kl(base: Tensor, logits: Tensor) -> Tensor:
         base: logits [d_vocab] of the base run.
         logits: [n, d_vocab] of the perturbed runs.
     """
-    log_p = torch.log_softmax(_float64(base), dim=-1).to(logits.device, logits.dtype)
+    log_p = torch.log_softmax(_float64(base), dim=-1).to(logits.dtype).to(logits.device)
     p = log_p.exp()
     return torch.cat([_kl(rows - base, p, log_p) for rows in logits.split(ROWS_PER_BLOCK)])
 

@@ -42,7 +42,7 @@ def noise_floor(forward: Forward, hosts: Hosts, base: Tensor, rule: Rule, seed: 
     dtype = forward.model.dtype
     ulp = torch.finfo(dtype).eps * 2.0 ** torch.floor(torch.log2(base.abs().clamp_min(torch.finfo(dtype).tiny)))
     shifts = torch.from_numpy(stream(seed, "noise-floor").uniform(-1, 1, (SAMPLES, len(base))))
-    rows = torch.cat([base[None], base + shifts * ulp]).to(forward.model.device, dtype)
+    rows = torch.cat([base[None], base + shifts * ulp]).to(dtype).to(forward.model.device)
     output = forward.run(hosts.select(torch.zeros(1, dtype=torch.long, device=rows.device)), rows[None], rule)
     logits = output.logits[0]
     l2 = {

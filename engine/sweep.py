@@ -177,11 +177,12 @@ class Sweep:
         steps = torch.tensor([step for _, step in chunk], device=self._place)
         base, of_x, of_u = self._base[:, None], *(self._weights[:, directions, i, steps, None] for i in (0, 1))
         moved = base + of_x * self._x[:, None] + of_u * self._u[:, directions]
-        vectors = torch.cat([base, moved], dim=1).to(model.device, model.dtype)
+        vectors = torch.cat([base, moved], dim=1).to(model.dtype).to(model.device)
         output = self.forward.run(self.hosts, vectors, self.layout.rule)
         self.book.check(self.forward, self.hosts, vectors, output, self.layout.rule)
         found: dict[tuple[str, str], list[Tensor]] = {}
         for b in range(len(self.starts)):
+            self.forward.pause()
             logits = output.logits[b]
             for name in ("kl", *self.extra):
                 found.setdefault(("logits", name), []).append(getattr(metrics, name)(logits[0], logits))
@@ -231,10 +232,10 @@ class Sweep:
         """t'Ft of every ray at its base, several at once."""
         model = self.forward.model
         tangents = np.stack([[ray.tangent for ray in start.rays] for start in self.starts])
-        base = self._base.to(model.device, model.dtype)
+        base = self._base.to(model.dtype).to(model.device)
         start, at_once = 0, max(1, DERIVATIVES_AT_ONCE // len(self.starts))
         while start < tangents.shape[1]:
-            some = torch.from_numpy(tangents[:, start : start + at_once]).to(model.device, model.dtype)
+            some = torch.from_numpy(tangents[:, start : start + at_once]).to(model.dtype).to(model.device)
             try:
                 logits, derivative = self.forward.derivative(self.hosts, base, some, self.layout.rule)
                 forms = torch.stack([metrics.fisher_form(a, d) for a, d in zip(logits, derivative, strict=True)])

@@ -177,8 +177,10 @@ def skipping(model: Model, blocks: range, injected: Tensor | None = None) -> Ite
 
 @contextlib.contextmanager
 def pausing(model: Model, pause: Callable[[], None], start: int = 0) -> Iterator[None]:
-    """`pause` is called before every block from `start` on; it may raise to end a pass in its middle."""
-    handles = [layer.register_forward_pre_hook(lambda module, args: pause()) for layer in model.layers[start:]]
+    """`pause` is called before every block from `start` on and before unembedding; it may raise to end the pass."""
+    head = model.network.get_output_embeddings()
+    modules = [*model.layers[start:], *([head] if isinstance(head, nn.Module) else [])]
+    handles = [module.register_forward_pre_hook(lambda module, args: pause()) for module in modules]
     try:
         yield
     finally:
