@@ -19,7 +19,7 @@ DEFINITIONS: Final[Mapping[str, str]] = {
     "random": "mu + (n-1)^-1/2 sum z_i (a_i - mu), z_i standard normal: the population's mean and sample covariance",
     "straight": "x' = x + a d/|d|, a = L2 distance",
     "sphere": "x' = |x| (cos t x/|x| + sin t d_perp/|d_perp|), t in degrees from the raw origin of the basis",
-    "kl": "KL(base run || perturbed run) of the next-token distribution at the read position, nats, float64",
+    "kl": "KL(base run || perturbed run) of the next-token distribution at the read position, nats; sums in float64",
     "l2": "Euclidean distance between base run and perturbed run at the read hook, in the basis",
     "cosine": "cosine between base run and perturbed run at the read hook, in the basis, not mean-centred over data",
     "js": "Jensen-Shannon divergence of the next-token distributions, nats",
