@@ -119,3 +119,7 @@ def did_you_mean(got: str, valid: Iterable[str]) -> str:
         return "; there is nothing to set here."
     close = difflib.get_close_matches(got, names, n=1, cutoff=0.5)
     return f"; did you mean '{close[0]}'?" if close else f"; expected one of {', '.join(names)}."
+
+
+class Stopped(Exception):
+    """A run was cancelled, superseded or ran out of time."""

@@ -17,7 +17,7 @@ from torch import Tensor
 from engine.bases import BASES
 from engine.directions import DIRECTIONS
 from engine.drawing import Base, Direction, Population, Vector
-from engine.errors import RecipeError
+from engine.errors import RecipeError, Stopped
 from engine.experiments import EXPERIMENTS
 from engine.forward import Forward, Hosts
 from engine.layouts import choose, usable_threads
@@ -36,10 +36,6 @@ CONTEXT_TOKENS: Final = 8192
 """Tokens of one clean pass over several contexts."""
 AUTO_ANGLE: Final = 90.0
 AUTO_TYPICAL_DISTANCES: Final = 1.5
-
-
-class Stopped(Exception):
-    """The run was cancelled, superseded or ran out of time."""
 
 
 class Laboratory:

@@ -8,6 +8,7 @@ or what is done with the model.
 from __future__ import annotations
 
 import hashlib
+import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -74,6 +75,11 @@ class Model:
     def eos(self) -> int | None:
         """Id of the token that ends a text, where the tokenizer defines one."""
         return None if self.tokenizer.eos_token_id is None else int(self.tokenizer.eos_token_id)
+
+    @property
+    def can_keep_logits(self) -> bool:
+        """Whether its forward can be told of which positions to compute logits."""
+        return "logits_to_keep" in inspect.signature(type(self.network).forward).parameters
 
     def tensor(self, rows: Sequence[Sequence[int]]) -> Tensor:
         """Token ids [batch, pos] on the model's device."""

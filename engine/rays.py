@@ -24,8 +24,8 @@ def rays(lab: Laboratory) -> Iterator[Event]:
     order, known = lab.direction_order, lab.held
     drawn = enumerate(lab.bases())
     bases: dict[int, Base] = {}
-    done, steps, seconds = len(known.curves), 0, 0.0
-    for shard in shards(lab.n_bases, len(order), lab.layout.curves_per_shard):
+    done, steps, seconds, overflowed = len(known.curves), 0, 0.0, False
+    for shard in shards(lab.n_bases, len(order), lab.layout):
         while shard.bases.stop > max(bases, default=-1) + 1:
             number, base = next(drawn)
             if number not in known.bases:
@@ -44,6 +44,13 @@ def rays(lab: Laboratory) -> Iterator[Event]:
             rate = (steps + work.sweep.steps_done) / max(1e-9, seconds + work.sweep.seconds)
             yield lab.progress(done, rate)
         lab.layout = work.sweep.layout
+        if work.sweep.overflows and not overflowed:
+            overflowed = True
+            yield Note(
+                "The model's output is not finite at some steps, since its activations overflow there: those values "
+                "are missing from the curves.",
+                "warning",
+            )
         steps, seconds = steps + work.sweep.steps_done, seconds + work.sweep.seconds
 
 

@@ -50,8 +50,8 @@ class Summary:
     threshold: float | None
     """Where KL first reaches the level, in the path's unit; None when it never does."""
     censored: bool
-    max_slope_step: int
-    """Smallest k that maximises l2[k] - l2[k-1] at the last read hook."""
+    max_slope_step: int | None
+    """Smallest k that maximises l2[k] - l2[k-1] at the last read hook; None where no step rises above the noise."""
     plateau_length: float | None
     """First L2 distance at which l2 exceeds 1.1 x the line fitted below 0.1 typical distances; None when never or
     when it cannot be told."""
@@ -59,7 +59,8 @@ class Summary:
     """Whether the plateau never ends on this path; false with no length: the grid is too coarse to tell."""
     fisher: float
     """t'Ft at the base, t the path's tangent per unit: nats per unit squared; KL is about a^2/2 of it near zero."""
-    final_kl: float
+    final_kl: float | None
+    """KL at the end of the path; None below the noise floor."""
     kl_near: float | None = None
     """KL at 0.2 typical distances from the base, linear between steps; None when the path ends before."""
     quadratic_near: float | None = None

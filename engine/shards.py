@@ -13,6 +13,8 @@ from typing import Any, Final, Literal, get_args
 
 Rule = Literal["tree", "batch", "full"]
 """How perturbed copies are arranged: branches of a tree, rows of a batch, or whole prompts the plain way."""
+LEAST_ROWS_OF_A_BASE: Final = 8
+"""Rows of one pass for each base of a shard, its own among them."""
 COARSE: Final = (25, 5)
 """Every 25th step of all curves of a shard comes first, then every 5th, then the rest."""
 
@@ -66,10 +68,11 @@ class Shard:
         return [self.curve(base, direction) for base in self.bases for direction in self.directions]
 
 
-def shards(n_bases: int, n_directions: int, curves_per_shard: int) -> Iterator[Shard]:
+def shards(n_bases: int, n_directions: int, layout: Layout) -> Iterator[Shard]:
     """The shards of a run, in order: a part of one base's directions each, or several bases with all of theirs."""
-    index = 0
-    bases_each = max(1, curves_per_shard // n_directions)
+    index, curves_per_shard = 0, layout.curves_per_shard
+    # Every base has its own row in every pass, so that more of them would leave no room for perturbed ones.
+    bases_each = max(1, min(curves_per_shard // n_directions, layout.rows_per_chunk // LEAST_ROWS_OF_A_BASE))
     for first in range(0, n_bases, bases_each):
         bases = range(first, min(first + bases_each, n_bases))
         for start in range(0, n_directions, curves_per_shard):

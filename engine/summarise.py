@@ -55,9 +55,14 @@ def curve_result(
     reached = threshold(coordinate, kl, level)
     noise = lab.noise.l2[last_read] if lab.noise is not None else 0.0
     plateau = plateau_length(distance, l2, typical, noise)
+    final = float(kl[-1])
+    end: float | None = final
+    steepest: int | None = max_slope_step(l2)
     near = value_at(distance, kl, NEAR_SHARE * typical)
     if lab.noise is not None:
         near = None if near is None or near <= lab.noise.kl else near
+        end = None if final <= lab.noise.kl else final
+        steepest = steepest if (l2[1:] - l2[:-1]).max() > noise else None
     summary = Summary(
         curve=curve,
         base=number,
@@ -68,15 +73,15 @@ def curve_result(
         native_angle=ray.native_angle,
         threshold=reached,
         censored=reached is None,
-        max_slope_step=max_slope_step(l2),
+        max_slope_step=steepest,
         plateau_length=plateau if math.isfinite(plateau) else None,
         plateau_censored=math.isinf(plateau),
         fisher=fisher,
-        final_kl=float(kl[-1]),
+        final_kl=end,
         kl_near=near,
         quadratic_near=value_at(distance, quadratic, NEAR_SHARE * typical),
         quadratic_ratio=quadratic_ratio(reached, fisher, level),
-        near_share=None if near is None or kl[-1] <= 0 else near / float(kl[-1]),
+        near_share=near / end if near is not None and end else None,
     )
     return CurveResult(
         summary=summary,

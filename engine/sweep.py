@@ -25,7 +25,7 @@ from engine.layouts import LayoutBook, smaller
 from engine.memory import free_cached, is_out_of_memory
 from engine.paths import Ray
 from engine.results import Note, Series
-from engine.shards import Layout, plan
+from engine.shards import Layout, Rule, plan
 
 TOKEN_RANKS: Final = 10
 DERIVATIVES_AT_ONCE: Final = 32
@@ -93,6 +93,8 @@ class Sweep:
     steps_done: int = 0
     """Perturbed rows computed."""
     seconds: float = 0.0
+    overflows: int = 0
+    """Rows whose output was not finite."""
     measured: Measured = field(init=False)
 
     def __post_init__(self) -> None:
@@ -170,20 +172,33 @@ class Sweep:
             "warning",
         )
 
-    def _compute(self, chunk: list[Row]) -> _Landing:
-        """One pass over the base rows and these rows of every base."""
-        model = self.forward.model
+    def _compute(self, chunk: list[Row], rule: Rule | None = None) -> _Landing:
+        """The base rows and these rows of every base: one pass, or several where memory is short."""
+        at_once = max(1, self.layout.rows_per_chunk // 2)
+        found: dict[tuple[str, str], list[Tensor]] = {}
+        for start in range(0, len(self.starts), at_once):
+            bases = slice(start, min(start + at_once, len(self.starts)))
+            self._compute_some(chunk, bases, rule or self.layout.rule, found)
+        return _Landing({key: torch.stack(parts) for key, parts in found.items()})
+
+    def _compute_some(
+        self, chunk: list[Row], bases: slice, rule: Rule, found: dict[tuple[str, str], list[Tensor]]
+    ) -> None:
+        """One pass over some of the bases."""
+        model, hosts = self.forward.model, self.hosts
+        if bases != slice(0, len(self.starts)):
+            hosts = hosts.select(torch.arange(bases.start, bases.stop, device=model.device))
         directions = torch.tensor([direction for direction, _ in chunk], device=self._place)
         steps = torch.tensor([step for _, step in chunk], device=self._place)
-        base, of_x, of_u = self._base[:, None], *(self._weights[:, directions, i, steps, None] for i in (0, 1))
-        moved = base + of_x * self._x[:, None] + of_u * self._u[:, directions]
+        weights = self._weights[bases]
+        of_x, of_u = (weights[:, directions, i, steps, None] for i in (0, 1))
+        base = self._base[bases, None]
+        moved = base + of_x * self._x[bases, None] + of_u * self._u[bases][:, directions]
         vectors = torch.cat([base, moved], dim=1).to(model.dtype).to(model.device)
-        output = self.forward.run(self.hosts, vectors, self.layout.rule)
-        self.book.check(self.forward, self.hosts, vectors, output, self.layout.rule)
-        found: dict[tuple[str, str], list[Tensor]] = {}
-        for b in range(len(self.starts)):
+        output = self.forward.run(hosts, vectors, rule)
+        self.book.check(self.forward, hosts, vectors, output, rule)
+        for b, logits in enumerate(output.logits):
             self.forward.pause()
-            logits = output.logits[b]
             for name in ("kl", *self.extra):
                 found.setdefault(("logits", name), []).append(getattr(metrics, name)(logits[0], logits))
             if self.keeps_tokens:
@@ -194,8 +209,7 @@ class Sweep:
                 stream = model.to_basis(read[b], hook)
                 found.setdefault((hook.name, "l2"), []).append(metrics.l2(stream[0], stream))
                 found.setdefault((hook.name, "cosine"), []).append(metrics.cosine(stream[0], stream))
-        self.steps_done += len(chunk) * len(self.starts)
-        return _Landing({key: torch.stack(parts) for key, parts in found.items()})
+        self.steps_done += len(chunk) * len(output.logits)
 
     def _read_back(self, leave: int) -> list[int]:
         """Put landed values where they belong, all but the newest `leave` chunks; gives directions now whole."""
@@ -203,7 +217,11 @@ class Sweep:
         while len(self._landings) > leave:
             chunk, landing = self._landings.popleft()
             directions, steps = np.array(chunk).T
-            for (read, metric), values in landing.arrays().items():
+            arrays = landing.arrays()
+            if np.isnan(arrays["logits", "kl"]).any():
+                arrays = self._again(chunk) if self.layout.rule == "tree" else arrays
+                self.overflows += int(np.isnan(arrays["logits", "kl"]).sum())
+            for (read, metric), values in arrays.items():
                 if read == "tokens":
                     target = self.measured.token_ids if metric == "ids" else self.measured.token_probabilities
                     assert target is not None
@@ -214,6 +232,11 @@ class Sweep:
                 target[:, directions, 0] = values[:, :1]
             whole += self._skipped(chunk)
         return whole
+
+    def _again(self, chunk: list[Row]) -> dict[tuple[str, str], NDArray[np.float64]]:
+        """The same as rows of a batch: in a tree, a copy that overflows makes NaN of others, 0 x NaN being NaN."""
+        self.hosts.prefix = None
+        return self._compute(chunk, "batch").arrays()
 
     def _skipped(self, chunk: list[Row]) -> list[int]:
         """Count rows as done; gives directions of which none is missing now."""

@@ -13,13 +13,13 @@ import sys
 import threading
 import traceback
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import connection, parent_process
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from engine.errors import DirscopeError, LoadError, OutOfMemoryError, SaeError
-from engine.memory import is_out_of_memory, keep_freed_memory, peak_bytes
+from engine.errors import DirscopeError, LoadError, OutOfMemoryError, SaeError, Stopped
+from engine.memory import free_cached, is_out_of_memory, keep_freed_memory, peak_bytes
 from engine.neighbours import neighbours
 from engine.protocol import (
     ActiveFeature,
@@ -37,7 +37,7 @@ from engine.protocol import (
 )
 from engine.quiet import quiet_libraries
 from engine.recipe import ModelSection, Recipe
-from engine.results import Note, Progress, RunEnded, RunStarted
+from engine.results import BaseResult, CurveResult, Note, Progress, RunEnded, RunStarted
 
 if TYPE_CHECKING:
     from engine.crosscheck import SelfCheck
@@ -126,7 +126,6 @@ class _Server:
 
     def _prepare(self, recipe: Recipe) -> None:
         """Read the population of what the user may turn to next, as long as nothing is asked."""
-        from engine.laboratory import Stopped
         from engine.site import resolve_site
 
         if self._model is None or self._model[0][0] != recipe.model:
@@ -137,9 +136,14 @@ class _Server:
             if self._pipe.poll():
                 raise Stopped
 
-        # What it cannot prepare will be said when it is asked for.
-        with contextlib.suppress(Stopped, DirscopeError):
+        try:
             self._workshop.population(model, recipe.population, resolve_site(recipe, model), pause)
+        except Stopped:
+            pass
+        except Exception:
+            # Nobody asked for it: what cannot be prepared will be said when it is.
+            self._ahead.clear()
+            free_cached()
 
     def _read_all(self) -> None:
         while self._pipe.poll():
@@ -177,6 +181,8 @@ class _Server:
                 self._send(self._features(request))
         except (EOFError, BrokenPipeError, ConnectionResetError):
             raise
+        except Stopped:
+            self._send(RunEnded("stopped", "cancelled", self._peak()))
         except Exception as error:
             self._send(_failure(error, request.recipe.model.name))
 
@@ -187,19 +193,15 @@ class _Server:
         self._send(Progress(text))
 
     def _run(self, request: RunRequest) -> None:
-        from engine.laboratory import Stopped
+        rest: RunRequest | None = request
+        while rest is not None:
+            rest = self._attempt(rest)
+        if request.live and self._workshop.reading_seconds < AHEAD_SECONDS:
+            self._ahead.extend(neighbours(request.recipe, self._model[1].n_layers if self._model else 0))
+        self._send(RunEnded("done", peak_bytes=self._peak()))
 
-        try:
-            while not self._attempt(request):
-                pass
-            if request.live and self._workshop.reading_seconds < AHEAD_SECONDS:
-                self._ahead.extend(neighbours(request.recipe, self._model[1].n_layers if self._model else 0))
-            self._send(RunEnded("done", peak_bytes=self._peak()))
-        except Stopped:
-            self._send(RunEnded("stopped", "cancelled", self._peak()))
-
-    def _attempt(self, request: RunRequest) -> bool:
-        """Run a recipe; false when its layout turned out to be wrong for this model, to be run by another."""
+    def _attempt(self, request: RunRequest) -> RunRequest | None:
+        """Run a recipe; gives what is left of it when its layout turned out to be wrong for this model."""
         from engine.layouts import LayoutRefused
         from engine.provenance import describe
 
@@ -207,20 +209,26 @@ class _Server:
         lab.checkpoint()
         lab.use_threads()
         self._send(RunStarted(describe(lab, check)))
+        curves, bases = set(request.held.curves), set(request.held.bases)
         try:
             for event in lab.experiment.run(lab):
                 self._send(event)
+                if isinstance(event, CurveResult):
+                    curves.add(event.summary.curve)
+                elif isinstance(event, BaseResult):
+                    bases.add(event.base)
         except LayoutRefused as refused:
             self._workshop.layouts.refuse(lab.model, refused.rule)
             self._send(
                 Note(
                     f"Passes of '{lab.model.name}' arranged as a {refused.rule} differ from plain ones by "
-                    f"{refused.difference:.2g} in log-probability here: starting again by the next exact way.",
+                    f"{refused.difference:.2g} in log-probability here: going on by the next exact way.",
                     "warning",
                 )
             )
-            return False
-        return True
+            # What came before was checked and found right.
+            return replace(request, held=replace(request.held, curves=frozenset(curves), bases=frozenset(bases)))
+        return None
 
     def _peak(self) -> int | None:
         return None if self._model is None else peak_bytes(str(self._model[1].device))
@@ -285,7 +293,14 @@ class _Server:
             [
                 str(model.tokenizer.decode(tokens))
                 for tokens in rollouts(
-                    model, where.token_ids, range(WRITINGS_SHOWN), sampling, where.write, vector, where.position
+                    model,
+                    where.token_ids,
+                    range(WRITINGS_SHOWN),
+                    sampling,
+                    where.write,
+                    vector,
+                    where.position,
+                    lab.checkpoint,
                 )
             ]
             for vector in (None, offset)

@@ -33,7 +33,7 @@ class KindDigest:
     threshold_high: float
     """Third quartile."""
     max_slope_step: float
-    """Median."""
+    """Median; NaN where none rises above the noise."""
     plateau_length: float
     """Median, never-ending plateaus counting as +infinity."""
     quadratic_ratio: float
@@ -55,6 +55,7 @@ def digest(rows: Sequence[Summary]) -> list[KindDigest]:
         plateaus = np.array([number_of(m, "plateau_length") for m in members])
         ratios = np.array([number_of(m, "quadratic_ratio") for m in members])
         near = np.array([number_of(m, "kl_near") for m in members])
+        steepest = [m.max_slope_step for m in members if m.max_slope_step is not None]
         result.append(
             KindDigest(
                 base_kind=base_kind,
@@ -63,7 +64,7 @@ def digest(rows: Sequence[Summary]) -> list[KindDigest]:
                 threshold=quantile(thresholds, 0.5),
                 threshold_low=quantile(thresholds, 0.25),
                 threshold_high=quantile(thresholds, 0.75),
-                max_slope_step=float(np.median([m.max_slope_step for m in members])),
+                max_slope_step=float(np.median(steepest)) if steepest else math.nan,
                 plateau_length=quantile(plateaus[~np.isnan(plateaus)], 0.5),
                 quadratic_ratio=quantile(ratios[~np.isnan(ratios)], 0.5),
                 kl_near=quantile(near[~np.isnan(near)], 0.5),

@@ -52,7 +52,7 @@ def _run(lab: Laboratory) -> Iterator[Event]:
 
     def write(vector: np.ndarray | None, which: range) -> list[str]:
         lab.checkpoint()
-        drawn = rollouts(model, where.token_ids, which, sampling, where.write, vector, where.position)
+        drawn = rollouts(model, where.token_ids, which, sampling, where.write, vector, where.position, lab.checkpoint)
         return [str(model.tokenizer.decode(tokens)) for tokens in drawn]
 
     norm = float(np.linalg.norm(lab.site.vector.astype(np.float64)))

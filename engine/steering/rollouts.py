@@ -8,7 +8,7 @@ the unsteered one beside it differ by the vector alone. Knows models and hooks; 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +20,7 @@ from transformers import DynamicCache
 from engine.hooks import HookPoint
 from engine.models import Model
 from engine.randomness import stream
-from engine.taps import editing
+from engine.taps import editing, pausing
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ def rollouts(
     hook: HookPoint,
     vector: NDArray[np.float64] | None,
     start: int,
+    pause: Callable[[], None] = lambda: None,
 ) -> list[list[int]]:
     """New tokens of some completions of a prompt, ended before the text ends where the model says so.
 
@@ -50,13 +51,14 @@ def rollouts(
         which: numbers of the completions; each has a random stream of its own.
         hook: where `vector` [d_model] is added; None adds nothing.
         start: first position that it is added at; all later ones follow.
+        pause: called before every block; may raise to end the writing.
     """
     n, length = len(which), min(sampling.tokens, model.context - len(token_ids))
     randoms = np.array([stream(sampling.seed, "rollout", i).random(sampling.tokens) for i in which])
     cache = DynamicCache()
     ids = model.tensor([list(token_ids)]).expand(n, -1)
     new = np.zeros((n, max(0, length)), dtype=np.int64)
-    seen = 0
+    seen, last = 0, {"logits_to_keep": 1} if model.can_keep_logits else {}
 
     def add(hidden: Tensor) -> Tensor:
         assert vector is not None
@@ -65,10 +67,11 @@ def rollouts(
         return hidden + later[:, None] * delta
 
     with contextlib.ExitStack() as stack:
+        stack.enter_context(pausing(model, pause))
         if vector is not None:
             stack.enter_context(editing(model, hook, add))
         for k in range(length):
-            logits = model.network(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
+            logits = model.network(input_ids=ids, past_key_values=cache, use_cache=True, **last).logits[:, -1]
             seen += ids.shape[1]
             new[:, k] = _draw(logits.double().cpu(), randoms[:, k], sampling.temperature)
             ids = torch.from_numpy(new[:, k : k + 1]).to(model.device)

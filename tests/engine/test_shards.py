@@ -12,13 +12,14 @@ import torch
 
 from engine.crosscheck import self_check
 from engine.embedded import MODEL_DIR
-from engine.errors import RecipeError
-from engine.laboratory import Laboratory, Stopped
+from engine.errors import RecipeError, Stopped
+from engine.forward import Forward
+from engine.laboratory import Laboratory
 from engine.models import Model, load_model
 from engine.protocol import Held
 from engine.provenance import describe
 from engine.recipe import ModelSection, Recipe, parse_recipe
-from engine.results import BaseResult, CurveResult, Sketches
+from engine.results import BaseResult, CurveResult, Note, Sketches
 from engine.shards import COARSE, Layout, passes, plan, shards
 from engine.workshop import Workshop
 from tests.reference import Reference, kl
@@ -39,7 +40,8 @@ def curves_of(lab: Laboratory) -> dict[int, CurveResult]:
 
 @pytest.mark.parametrize(("bases", "directions"), [(1, 1), (1, 24), (1, 100), (7, 5), (40, 3), (3, 33), (5, 32)])
 def test_shards_cover_every_curve_once_in_order(bases: int, directions: int) -> None:
-    found = list(shards(bases, directions, 32))
+    layout = Layout("tree", 256, 32)
+    found = list(shards(bases, directions, layout))
     assert sorted(c for shard in found for c in shard.curves) == list(range(bases * directions))
     assert [shard.index for shard in found] == list(range(len(found)))
     assert max(len(shard.curves) for shard in found) <= 32
@@ -195,6 +197,65 @@ def test_out_of_memory_halves_the_rows_and_goes_on(embedded: Model, tmp_path: Pa
     assert float(last) == pytest.approx(float(ample.kl[-1]), rel=1e-4)
 
 
+def test_bases_of_a_shard_leave_room_for_perturbed_rows() -> None:
+    """Each base has its own row in every pass: with few rows there are few bases."""
+    for rows in (8, 16, 64, 256):
+        found = list(shards(100, 1, Layout("batch", rows, 256)))
+        assert max(len(shard.bases) for shard in found) == max(1, rows // 8)
+
+
+def test_when_memory_ends_passes_get_as_small_as_the_note_says(
+    embedded: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU, with many bases: passes above 20 rows fail, and in the end every curve is what it is otherwise."""
+    recipe = parse_recipe({**MANY, "directions": [{"kind": "random", "count": 1}]})
+    ample = curves_of(Laboratory(embedded, recipe, Workshop()))
+    real, passed = Forward.run, list[int]()
+
+    def scarce(self: Forward, hosts, vectors, rule="batch"):
+        rows = vectors.shape[0] * vectors.shape[1]
+        if rows > 20:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        passed.append(rows)
+        return real(self, hosts, vectors, rule)
+
+    monkeypatch.setattr(Forward, "run", scarce)
+    lab = Laboratory(embedded, recipe, Workshop())
+    events = list(lab.experiment.run(lab))
+    notes = [e.text for e in events if isinstance(e, Note)]
+    assert f"going on with {lab.layout.rows_per_chunk} rows" in notes[-1]
+    assert lab.layout.rows_per_chunk <= 20
+    assert max(passed) <= 20
+    found = {e.summary.curve: e for e in events if isinstance(e, CurveResult)}
+    assert set(found) == set(ample)
+    for number, curve in found.items():
+        assert np.allclose(curve.kl, ample[number].kl, atol=5e-6, rtol=2e-5)
+
+
+def test_steps_that_overflow_are_missing_and_spoil_no_others(embedded: Model) -> None:
+    """In a tree a NaN would reach every other copy and the prefix; what is finite by plain passes stays finite."""
+    path = {"stop": 8e20, "steps": 8}
+    recipe = parse_recipe({"site": {"prompt": PROMPT}, "population": {"n": 50}, "path": path})
+    lab = Laboratory(embedded, recipe, Workshop())
+    events = list(lab.experiment.run(lab))
+    assert any("not finite at some steps" in e.text for e in events if isinstance(e, Note))
+    curves = [e for e in events if isinstance(e, CurveResult)]
+    finite = [np.isfinite(c.kl) for c in curves]
+    assert all(f[0] for f in finite)
+    assert any(f[1:].any() for f in finite)
+    assert any((~f).any() for f in finite)
+    assert all(c.kl[0] == 0 for c in curves)
+    hosts, row = lab.site_host, lab.base_row(lab.site, lab.site_host.raw[0])
+    for curve, found in zip(curves, finite, strict=True):
+        ray = lab.ray(lab.site, curve.direction, "")
+        rows = (row + torch.from_numpy(ray.offsets(curve.coordinate))).float()
+        plain = lab.forward.full(hosts, rows[None]).logits[0].isfinite().all(-1).numpy()
+        assert (found == plain).all()
+    assert not lab.workshop.layouts.refused(embedded), "an overflow was taken for a wrong arrangement"
+    ordinary = Laboratory(embedded, parse_recipe({"site": {"prompt": PROMPT}, "population": {"n": 50}}), lab.workshop)
+    assert ordinary.layout.rule == "tree"
+
+
 @pytest.fixture(scope="module")
 def half() -> Model:
     """The bundled model in bfloat16, in which its weights are stored: they are the same as in float32."""
@@ -242,3 +303,4 @@ def test_what_lies_below_the_noise_floor_is_no_result(half: Model) -> None:
     for curve in curves_of(short).values():
         assert curve.summary.kl_near is None
         assert curve.summary.near_share is None
+        assert curve.summary.final_kl is None
