@@ -12,7 +12,6 @@ Knows raw vectors and token ids. Does not know bases, directions or metrics.
 from __future__ import annotations
 
 import contextlib
-import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,7 +21,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from transformers import Cache
 
-from engine.hooks import RESID_PRE, HookPoint
+from engine.hooks import FIRST, RESID_PRE, HookPoint
 from engine.models import Model
 from engine.prefix import LayerMask, Prefix, Recorder, branching, noting_masks
 from engine.shards import Rule
@@ -136,7 +135,6 @@ class Forward:
         self.write = write
         self.reads = tuple(reads)
         self.pause = pause
-        self._takes = inspect.signature(type(model.network).forward).parameters
 
     @torch.no_grad()
     def hosts(self, contexts: Sequence[Sequence[int]], position: int) -> Hosts:
@@ -220,7 +218,7 @@ class Forward:
         ours = _Arrangement(contexts, copies, length, tree=True, before=before)
         ends = torch.arange(before + length - 1, before + copies * length, length, device=model.device)
         more = self._keeping(ends if before or length > 1 else 0)
-        if "position_ids" in self._takes:
+        if "position_ids" in model.takes:
             suffix = torch.arange(position, position + length, device=model.device).repeat(copies)
             places = torch.cat([torch.arange(before, device=model.device), suffix])
             more["position_ids"] = places.expand(contexts, -1)
@@ -264,13 +262,13 @@ class Forward:
     def _starting(self, stream: Tensor) -> Iterator[None]:
         """What enters the write hook's block is this stream, and blocks before it do nothing."""
         layer = self.write.layer
-        put = skipping(self.model, range(layer), stream) if layer else editing(self.model, _FIRST, lambda old: stream)
+        put = skipping(self.model, range(layer), stream) if layer else editing(self.model, FIRST, lambda old: stream)
         with put:
             yield
 
     def _keeping(self, kept: int | Tensor) -> dict[str, Any]:
         """Which positions to compute logits of, for models that can be told."""
-        return {"logits_to_keep": kept} if "logits_to_keep" in self._takes else {}
+        return {"logits_to_keep": kept} if "logits_to_keep" in self.model.takes else {}
 
     def _last(self, length: int) -> int | Tensor:
         """The last of so many positions; by index, since what a slice leaves is not contiguous and slow to unembed."""
@@ -309,9 +307,6 @@ class Forward:
             ids = hosts.token_ids[:, None].expand(-1, copies, -1).flatten(0, 1)
             output = self.model.network(input_ids=ids, use_cache=False, **self._keeping(self._last(ids.shape[1])))
         return Output(each(output.logits), tuple(reads))
-
-
-_FIRST = HookPoint(0, RESID_PRE, "blocks.0.hook_resid_pre")
 
 
 def _into(reads: list[Tensor], i: int, each: Callable[[Tensor], Tensor]) -> Callable[[Tensor], None]:

@@ -46,6 +46,10 @@ class HookPoint:
         return self.stage not in (HOOK_Z, HOOK_POST)
 
 
+FIRST: Final = HookPoint(0, RESID_PRE, f"blocks.0.{STAGES[RESID_PRE]}")
+"""Where the residual stream enters the first block."""
+
+
 def hook_names(n_layers: int) -> list[str]:
     """All hook points that can be written and read, in the order in which they are computed."""
     return [f"blocks.{i}.{stage}" for i in range(n_layers) for stage in (*STAGES, _POST)]

@@ -112,11 +112,11 @@ class LayoutBook:
 
     def refused(self, model: Model) -> frozenset[Rule]:
         """Rules not to be used for a model."""
-        return self._refused.get(_identity(model), frozenset())
+        return self._refused.get(model.identity, frozenset())
 
     def refuse(self, model: Model, rule: Rule) -> None:
         """Use another rule from now on."""
-        key = _identity(model)
+        key = model.identity
         self._refused[key] = self._refused.get(key, frozenset()) | {rule}
 
     def check(self, forward: Forward, hosts: Hosts, vectors: Tensor, output: Output, rule: Rule) -> None:
@@ -130,7 +130,7 @@ class LayoutBook:
         if rule == "full":
             return
         shape = (rule, forward.write.place, hosts.position, hosts.n_suffix, len(hosts))
-        key, copies = (*_identity(forward.model), *shape), vectors.shape[1]
+        key, copies = (*forward.model.identity, *shape), vectors.shape[1]
         if self._checked.get(key, 0) >= copies:
             return
         if not output.logits[[0, -1], [0, -1]].isfinite().all():
@@ -148,10 +148,6 @@ def difference(forward: Forward, hosts: Hosts, vectors: Tensor, output: Output) 
     plain = forward.full(hosts.select(ends), vectors[ends, copies][:, None]).logits[:, 0]
     fast = output.logits[ends, copies]
     return float((fast.float().log_softmax(-1) - plain.float().log_softmax(-1)).abs().max())
-
-
-def _identity(model: Model) -> tuple[Any, ...]:
-    return model.weights_sha256, model.dtype, str(model.device)
 
 
 def smaller(layout: Layout, model: Model) -> Layout:

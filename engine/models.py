@@ -12,6 +12,7 @@ import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -76,10 +77,20 @@ class Model:
         """Id of the token that ends a text, where the tokenizer defines one."""
         return None if self.tokenizer.eos_token_id is None else int(self.tokenizer.eos_token_id)
 
+    @cached_property
+    def takes(self) -> frozenset[str]:
+        """Names of what its forward can be given."""
+        return frozenset(inspect.signature(type(self.network).forward).parameters)
+
     @property
-    def can_keep_logits(self) -> bool:
-        """Whether its forward can be told of which positions to compute logits."""
-        return "logits_to_keep" in inspect.signature(type(self.network).forward).parameters
+    def identity(self) -> tuple[Any, ...]:
+        """What numbers of this model depend on: its weights, their type and the device."""
+        return self.weights_sha256, self.dtype, str(self.device)
+
+    @property
+    def probe(self) -> Tensor:
+        """A few tokens [1, pos] to ask it with what it does."""
+        return self.tensor([[i % self.d_vocab for i in range(7, 12)]])
 
     def tensor(self, rows: Sequence[Sequence[int]]) -> Tensor:
         """Token ids [batch, pos] on the model's device."""

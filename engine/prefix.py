@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 import torch
@@ -144,10 +145,10 @@ class LayerMask:
         return found
 
 
-def _named(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Arguments of a block by name."""
-    names = [n for n, p in inspect.signature(type(layer).forward).parameters.items() if n != "self"]
-    return {**dict(zip(names, args, strict=False)), **kwargs}
+@cache
+def _parameters(forward: Callable[..., Any]) -> tuple[str, ...]:
+    """Names of what a kind of block is called with, in order; asked in every pass, found once."""
+    return tuple(name for name in inspect.signature(forward).parameters if name != "self")
 
 
 @contextlib.contextmanager
@@ -156,7 +157,7 @@ def noting_masks(layers: Sequence[nn.Module], contexts: int, into: dict[int, Lay
 
     def note(number: int, layer: nn.Module) -> Any:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            named = _named(layer, args, kwargs)
+            named = {**dict(zip(_parameters(type(layer).forward), args, strict=False)), **kwargs}
             given = {k: v for k in GATHERED if isinstance(v := named.get(k), Tensor)}
             if "attention_mask" in given:
                 given["attention_mask"] = given["attention_mask"][:1]
@@ -188,7 +189,7 @@ def branching(
     gathered: dict[tuple[Any, ...], dict[str, Tensor]] = {}
 
     def put(number: int, layer: nn.Module) -> Any:
-        names = [n for n in inspect.signature(type(layer).forward).parameters if n != "self"]
+        names = _parameters(type(layer).forward)
         # Blocks that were given the very same tensors are given the same again.
         same = tuple((tensor.data_ptr(), tuple(tensor.shape)) for tensor in masks[number].given.values())
         if same not in gathered:

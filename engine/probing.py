@@ -5,25 +5,21 @@ Asked with a few tokens when a model is loaded, rather than known by class, so t
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import replace
 from typing import Any, Final
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from engine.errors import LoadError
 from engine.forward import Forward
-from engine.hooks import RESID_PRE, HookPoint
+from engine.hooks import FIRST
 from engine.memory import is_out_of_memory
 from engine.metrics import kl
 from engine.models import Model
 
-PROBE: Final = 5
-"""Tokens of the passes that ask a model what it does."""
 CENTRED_BELOW: Final = {torch.float32: 1e-5, torch.float64: 1e-5, torch.bfloat16: 1e-2}
 """KL of a ones-vector kick that counts as none; bfloat16 rounds the kick itself."""
-_FIRST: Final = HookPoint(0, RESID_PRE, "blocks.0.hook_resid_pre")
 
 
 def probed(model: Model) -> Model:
@@ -45,7 +41,7 @@ def _with_returns(model: Model) -> Model:
 
     handles = [layer.register_forward_hook(note) for layer in model.layers]
     try:
-        logits = model.network(input_ids=_probe(model), use_cache=False).logits
+        logits = model.network(input_ids=model.probe, use_cache=False).logits
     finally:
         for handle in handles:
             handle.remove()
@@ -56,10 +52,6 @@ def _with_returns(model: Model) -> Model:
     return replace(model, returns=tuple(found))
 
 
-def _probe(model: Model) -> Tensor:
-    return model.tensor([[i % model.d_vocab for i in range(7, 7 + PROBE)]])
-
-
 @torch.no_grad()
 def _with_basis(model: Model) -> Model:
     """Find out whether the output ignores the mean over d_model, by adding a ones-vector as long as the residual.
@@ -67,8 +59,8 @@ def _with_basis(model: Model) -> Model:
     LayerNorm models ignore it (KL about 1e-12 in float32), RMSNorm models do not (KL 0.4 to 1). Asking the model
     rather than its class is what gets LayerNorm look-alikes right.
     """
-    forward = Forward(model, _FIRST, ())
-    hosts = forward.hosts(_probe(model).tolist(), PROBE - 1)
+    forward, ids = Forward(model, FIRST, ()), model.probe.tolist()
+    hosts = forward.hosts(ids, len(ids[0]) - 1)
     raw = hosts.raw[0]
     kick = raw.norm() / model.d_model**0.5 * torch.ones_like(raw)
     logits = forward.run(hosts, torch.stack([raw, raw + kick])[None], "full").logits[0]
@@ -77,12 +69,11 @@ def _with_basis(model: Model) -> Model:
 
 def _with_cache(model: Model) -> Model:
     """Find out whether the model runs on from keys and values, the only kind of cache the hot path has."""
-    takes = inspect.signature(type(model.network).forward).parameters
-    if "past_key_values" not in takes:
+    if "past_key_values" not in model.takes:
         return replace(model, has_cache=False)
-    forward = Forward(model, _FIRST, ())
+    forward = Forward(model, FIRST, ())
     try:
-        forward.prefix(forward.hosts(_probe(model).tolist(), 3))
+        forward.prefix(forward.hosts(model.probe.tolist(), 3))
     except Exception as error:
         if is_out_of_memory(error):
             raise

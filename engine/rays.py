@@ -13,10 +13,10 @@ import numpy as np
 from engine.drawing import Base, Direction
 from engine.laboratory import Laboratory
 from engine.paths import Ray, grid
-from engine.results import BaseResult, Event, Note, Sketch, Sketches
+from engine.results import BaseResult, CurveResult, Event, Note, Series, Sketch, Sketches
 from engine.shards import Shard, shards
 from engine.summarise import curve_result
-from engine.sweep import Measured, Start, Sweep
+from engine.sweep import Start, Sweep
 
 
 def rays(lab: Laboratory) -> Iterator[Event]:
@@ -36,13 +36,11 @@ def rays(lab: Laboratory) -> Iterator[Event]:
         lab.checkpoint()
         work = _Work(lab, shard, [bases[number] for number in shard.bases])
         for event in work.run():
-            if isinstance(event, Note | Sketches):
-                yield event
-                continue
             yield event
-            done += 1
-            rate = (steps + work.sweep.steps_done) / max(1e-9, seconds + work.sweep.seconds)
-            yield lab.progress(done, rate)
+            if isinstance(event, CurveResult):
+                done += 1
+                rate = (steps + work.sweep.steps_done) / max(1e-9, seconds + work.sweep.seconds)
+                yield lab.progress(done, rate)
         lab.layout = work.sweep.layout
         if work.sweep.overflows and not overflowed:
             overflowed = True
@@ -100,8 +98,18 @@ class _Work:
         return any(not self._is_held(b, direction) for b in range(len(self._bases)))
 
     def _is_held(self, b: int, direction: int) -> bool:
-        curve = self._shard.curve(self._shard.bases[b], self._shard.directions[direction])
-        return curve in self._lab.held.curves
+        return self._number(b, direction) in self._lab.held.curves
+
+    def _number(self, b: int, direction: int) -> int:
+        """Of a curve within its run."""
+        return self._shard.curve(self._shard.bases[b], self._shard.directions[direction])
+
+    def _values(self, b: int, direction: int, steps: list[int] | slice) -> dict[str, dict[str, Series]]:
+        """What was measured along a curve: values[read][metric], copied."""
+        return {
+            read: {metric: np.array(values[b, direction, steps]) for metric, values in by.items()}
+            for read, by in self.sweep.measured.values.items()
+        }
 
     def run(self) -> Iterator[Event]:
         for swept in self.sweep.run():
@@ -116,43 +124,34 @@ class _Work:
                         yield self._curve(b, direction)
 
     def _sketches(self, steps: list[int]) -> Iterator[Sketch]:
-        measured: Measured = self.sweep.measured
         for b, start in enumerate(self.sweep.starts):
             for direction in range(len(start.rays)):
                 if self._is_held(b, direction):
                     continue
                 drawn = self._directions[b][direction]
                 yield Sketch(
-                    curve=self._shard.curve(self._shard.bases[b], self._shard.directions[direction]),
+                    curve=self._number(b, direction),
                     base_kind=self._bases[b].kind_and_host(self._lab.where.token_ids),
                     kind=drawn.kind,
                     label=drawn.label,
                     coordinate=start.coordinates[direction][steps],
-                    values={
-                        read: {metric: values[b, direction, steps] for metric, values in by.items()}
-                        for read, by in measured.values.items()
-                    },
+                    values=self._values(b, direction, steps),
                 )
 
-    def _curve(self, b: int, direction: int) -> Event:
-        number = self._shard.bases[b]
+    def _curve(self, b: int, direction: int) -> CurveResult:
         measured, start = self.sweep.measured, self.sweep.starts[b]
         tokens = None
         if measured.token_ids is not None and measured.token_probabilities is not None:
             tokens = (measured.token_ids[b, direction], measured.token_probabilities[b, direction])
-        values = {
-            read: {metric: np.array(values[b, direction]) for metric, values in by.items()}
-            for read, by in measured.values.items()
-        }
         return curve_result(
             self._lab,
-            curve=self._shard.curve(number, self._shard.directions[direction]),
-            number=number,
+            curve=self._number(b, direction),
+            number=self._shard.bases[b],
             base=self._bases[b],
             direction=self._directions[b][direction],
             ray=self._rays[b][direction],
             coordinate=start.coordinates[direction],
-            values=values,
+            values=self._values(b, direction, slice(None)),
             fisher=float(measured.fisher[b, direction]),
             tokens=tokens,
         )

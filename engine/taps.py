@@ -23,8 +23,7 @@ Change = Callable[[Tensor], Tensor]
 def parts_of(model: Model, layer: int) -> Parts:
     """The parts of a block, found when first asked for."""
     if layer not in model.parts:
-        ids = model.tensor([[i % model.d_vocab for i in range(7, 12)]])
-        model.parts[layer] = find_parts(model.network, model.layers[layer], ids)
+        model.parts[layer] = find_parts(model.network, model.layers[layer], model.probe)
     return model.parts[layer]
 
 

@@ -45,10 +45,6 @@ class _Kept:
         return value
 
 
-def _identity(model: Model) -> Hashable:
-    return (model.weights_sha256, model.dtype, str(model.device))
-
-
 def room_for(window: int) -> int:
     """How long texts should be to cut windows from: a third longer, or all windows would be beginnings."""
     return window * 4 // 3
@@ -75,7 +71,7 @@ class Workshop:
 
     def texts(self, model: Model, section: PopulationSection, longest: int = 0) -> Groups:
         """Token sequences of the population's source, without BOS, to cut windows of up to `longest` tokens from."""
-        key = (_identity(model), section, longest > BUNDLED_TOKENS)
+        key = (model.identity, section, longest > BUNDLED_TOKENS)
         return self._texts.get(key, lambda: read_texts(section, model, longest, self._cache, self._report))
 
     def population(
@@ -88,7 +84,6 @@ class Workshop:
         """
         index, warning = population_index(site.position, site.bos)
         window = Window(max(len(site.token_ids), index + 1), model.bos if site.bos else None, index)
-        identity = _identity(model)
 
         def read() -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float32]]:
             # One more than asked for, so that dropping the base's own tokens changes one member and not the rest.
@@ -100,7 +95,7 @@ class Workshop:
             self.reading_seconds = time.monotonic() - began
             return windows, vectors, means
 
-        windows, vectors, means = self._populations.get((identity, section, site.write.place, window), read)
+        windows, vectors, means = self._populations.get((model.identity, section, site.write.place, window), read)
         others = (windows[:, : index + 1] != np.array(site.token_ids[: index + 1])).any(axis=1)
         keep = np.flatnonzero(others)[: section.n]
         warnings = (warning,) if warning else ()

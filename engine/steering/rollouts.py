@@ -58,7 +58,7 @@ def rollouts(
     cache = DynamicCache()
     ids = model.tensor([list(token_ids)]).expand(n, -1)
     new = np.zeros((n, max(0, length)), dtype=np.int64)
-    seen, last = 0, {"logits_to_keep": 1} if model.can_keep_logits else {}
+    seen, last = 0, {"logits_to_keep": 1} if "logits_to_keep" in model.takes else {}
 
     def add(hidden: Tensor) -> Tensor:
         assert vector is not None
