@@ -6,8 +6,9 @@ are computed; whoever runs an experiment fills in the context.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -41,6 +42,15 @@ class Population:
         """[d_hook]."""
         return np.asarray(self.vectors.mean(axis=0, dtype=np.float64))
 
+    @cached_property
+    def components(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Principal components [n, d_hook], unit rows, and the standard deviation along each [n], largest first."""
+        centred = self.vectors.astype(np.float64) - self.mean
+        _, singular, rows = np.linalg.svd(centred, full_matrices=False)
+        # Either sign would do: the entry of largest size is positive, on every machine.
+        largest = np.take_along_axis(rows, np.abs(rows).argmax(1)[:, None], axis=1)
+        return rows * np.sign(largest), singular / np.sqrt(max(1, len(centred) - 1))
+
     def covariance_matched(self, rng: np.random.Generator) -> NDArray[np.float64]:
         """A normal draw with the population's mean and exact sample covariance: mu + (n-1)^-1/2 sum z_i (a_i - mu)."""
         n = len(self.vectors)
@@ -63,6 +73,8 @@ class Base:
     mean: float = 0.0
     """The mean over d_hook of its context's own residual, which the basis removed."""
     population_row: int | None = None
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    """Provenance of a vector that was made."""
 
     def kind_and_host(self, site: tuple[int, ...]) -> str:
         """The kind, and `@site` behind it where a real activation of another text is written into the site's."""
@@ -91,8 +103,20 @@ class Features(Protocol):
         """Feature activations [d_sae] at a base."""
         ...
 
+    def decode(self, f: NDArray[Any], base: Base) -> NDArray[np.float64]:
+        """What activations [n, d_sae] stand for [n, d_hook], with the normalisation the SAE would use at a base."""
+        ...
+
     def contribution(self, base: Base, feature: int) -> NDArray[np.float64]:
         """decode(f) - decode(f with f_i = 0) [d_hook]; for a feature that is off, of one unit of activation."""
+        ...
+
+    def contributions(self, base: Base, features: Sequence[int]) -> NDArray[np.float64]:
+        """The same of several [n, d_hook]."""
+        ...
+
+    def units(self, base: Base, features: Sequence[int]) -> NDArray[np.float64]:
+        """What one unit of activation of each adds [n, d_hook]."""
         ...
 
     def error(self, base: Base) -> NDArray[np.float64]:
@@ -101,6 +125,36 @@ class Features(Protocol):
 
     def encoder(self, feature: int) -> NDArray[np.float64]:
         """The encoder's row of a feature [d_hook]."""
+        ...
+
+    def rows(self, features: Sequence[int]) -> NDArray[np.float64]:
+        """Decoder rows as stored [n, d_hook]."""
+        ...
+
+    def reconstruct(self, base: Base, k: int) -> tuple[NDArray[np.float64], int, float]:
+        """A base from at most `k` features found by gradient pursuit, without the encoder: the vector [d_hook], how
+        many features it has, and the fraction of |x - b_dec|^2 that it leaves."""
+        ...
+
+
+class Weights(Protocol):
+    """What a draw may ask of the model's own weights; numpy out, in the basis of the write hook."""
+
+    def embedding(self, text: str) -> NDArray[np.float64]:
+        """The row of W_E [d_model] of a text that is one token."""
+        ...
+
+    @property
+    def mean_embedding(self) -> NDArray[np.float64]:
+        """Mean row of W_E [d_model]."""
+        ...
+
+    def neuron(self, layer: int, index: int, side: str) -> NDArray[np.float64]:
+        """What an MLP neuron writes (`out`), or the direction it reads (`in`, `gate`), [d_model]."""
+        ...
+
+    def onto_null_space(self, vector: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The part of a vector [d_hook] that the projection behind the write hook maps to nothing."""
         ...
 
 
@@ -131,8 +185,20 @@ class DrawContext(Protocol):
     @property
     def features(self) -> Features: ...
 
-    def activation_of(self, prompt: str) -> Vector:
-        """The activation of a prompt's last token at the write hook [d_hook]."""
+    @property
+    def firing_rates(self) -> NDArray[np.float64]:
+        """Share of the population on which each SAE feature is active [d_sae]."""
+        ...
+
+    @property
+    def weights(self) -> Weights: ...
+
+    def reading_of(self, prompt: str) -> Base:
+        """The activation of a prompt's last token at the write hook, in its own context."""
+        ...
+
+    def readings_of(self, prompt: str) -> NDArray[np.float32]:
+        """Activations of every token of a prompt at the write hook, a BOS in front left out [n, d_hook]."""
         ...
 
 
@@ -140,6 +206,26 @@ def isotropic(rng: np.random.Generator, size: int, centred: bool) -> NDArray[np.
     """A standard normal vector [size], its mean removed where the basis has none."""
     z = rng.standard_normal(size)
     return np.asarray(z - z.mean() if centred else z)
+
+
+def without(vector: NDArray[Any], rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A vector [d] made orthogonal to rows [n, d], which need not be orthogonal to each other."""
+    basis = np.linalg.qr(rows.T)[0]
+    left = vector.astype(np.float64)
+    return np.asarray(left - basis @ (basis.T @ left))
+
+
+def member(population: Population, row: int) -> Base:
+    """A real activation of the population, in its own context."""
+    return Base(
+        "real-other",
+        0,
+        f"member {row}",
+        population.vectors[row],
+        tuple(int(t) for t in population.token_ids[row]),
+        float(population.means[row]),
+        row,
+    )
 
 
 def nth_other(population: Population, rng: np.random.Generator, index: int, base: Base) -> int:

@@ -213,8 +213,16 @@ def _values(aggregate: Aggregate, rows: Sequence[Summary], tables: Tables) -> np
     if table is None:
         numbers = np.array([number_of(r, column) for r in select(rows, selector)])
         return np.asarray(numbers[~np.isnan(numbers)])
-    found = (row.get(column) for row in tables.get(table, ()))
-    return np.array([float(v) for v in found if v is not None])
+    found = (_cell(row, column) for row in tables.get(table, ()))
+    return np.array([v for v in found if v is not None])
+
+
+def _cell(row: Mapping[str, Any], column: str) -> float | None:
+    """A number of a table's row; a threshold that is never reached comes after everything, as in curves."""
+    value = row.get(column)
+    if value is None and column == "threshold" and row.get("censored"):
+        return math.inf
+    return None if value is None else float(value)
 
 
 def _reduce(aggregate: Aggregate, values: np.ndarray) -> float:

@@ -7,29 +7,37 @@ processes, files or terminals.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from engine.activations import activations_everywhere
 from engine.bases import BASES
+from engine.dictionaries.firing import Firing
+from engine.dictionaries.gate import Fit, usable
+from engine.dictionaries.sae import Sae
 from engine.directions import DIRECTIONS
-from engine.drawing import Base, Direction, Population, Vector
-from engine.errors import RecipeError, Stopped
+from engine.directions.sae_feature import checked_features
+from engine.drawing import Base, Direction, Population, Vector, without
+from engine.errors import DirectionError, RecipeError, Stopped
 from engine.experiments import EXPERIMENTS
 from engine.forward import Forward, Hosts
 from engine.layouts import choose, usable_threads
 from engine.models import Model
 from engine.noise import NoiseFloor, noise_floor
-from engine.paths import Ray, make_ray
+from engine.paths import RELATIVE_ZERO, Ray, make_ray
 from engine.protocol import Held
 from engine.recipe import Recipe
 from engine.results import Progress
 from engine.shards import Layout
 from engine.site import resolve_site
 from engine.texts import Sequences, joined
+from engine.weights import ModelWeights
 from engine.workshop import Workshop
 
 CONTEXT_TOKENS: Final = 8192
@@ -70,6 +78,8 @@ class Laboratory:
         self.experiment = EXPERIMENTS[recipe.experiment]
         self.layout = self._layout()
         """How the run is computed; smaller after memory ran out."""
+        self.sae_warnings: list[str] = []
+        """What is to be known of the SAE, once it was asked for."""
 
     @property
     def seed(self) -> int:
@@ -136,12 +146,48 @@ class Laboratory:
         return joined(self.workshop.texts(self.model, self.recipe.population, longest), self.model.eos)
 
     @cached_property
-    def features(self) -> Any:
-        return self.workshop.sae(self.model, self.recipe.sae, self.where.write)
+    def features(self) -> Sae:
+        """The SAE of the write hook, once it has rebuilt this model's activations.
 
-    def activation_of(self, prompt: str) -> Vector:
+        Raises:
+            SaeError: It cannot be loaded, or is not the right one.
+        """
+        sae = self.workshop.sae(self.model, self.recipe.sae, self.where.write)
+        # Untrained weights are the null of every claim; whoever asks for them knows that no SAE is of them.
+        strict = self.recipe.sae.check == "refuse" and self.recipe.model.weights == "trained"
+        self.sae_warnings = list(usable(sae, self.workshop.fit(sae, self.population), strict))
+        return sae
+
+    @cached_property
+    def sae_fit(self) -> Fit:
+        """How well the SAE rebuilds the population."""
+        return self.workshop.fit(self.features, self.population)
+
+    @cached_property
+    def firing(self) -> Firing:
+        """How often the SAE's features fire on the population."""
+        return self.workshop.firing(self.features, self.population)
+
+    @property
+    def firing_rates(self) -> NDArray[np.float64]:
+        return self.firing.rates
+
+    @cached_property
+    def weights(self) -> ModelWeights:
+        return self.workshop.weights(self.model, self.where.write)
+
+    def reading_of(self, prompt: str) -> Base:
         ids = self.model.encode(prompt, self.recipe.site.bos)
-        return self._vector(self.forward.hosts([ids], len(ids) - 1).raw[0])
+        raw = self.forward.hosts([ids], len(ids) - 1).raw[0]
+        mean = float(raw.double().mean()) if self.centred else 0.0
+        return Base("prompt", 0, repr(prompt), self._vector(raw), tuple(ids), mean)
+
+    def readings_of(self, prompt: str) -> NDArray[np.float32]:
+        ids = self.model.encode(prompt, self.recipe.site.bos)
+        # A BOS that the user typed counts as a token like any other.
+        first = int(self.where.bos and ids[0] == self.model.bos)
+        raw = activations_everywhere(self.model, self.where.write, self.model.tensor([ids]))[0, first:]
+        return self._vector(raw)
 
     def _vector(self, raw: Tensor) -> Vector:
         return np.asarray(self.model.to_basis(raw, self.where.write).to(torch.float32).cpu().numpy())
@@ -194,7 +240,21 @@ class Laboratory:
 
     def draw(self, spec: Any, base: Base, index: int) -> Direction:
         """One direction from one base."""
-        return DIRECTIONS[spec.kind].draw(spec, self, base, index)
+        direction = DIRECTIONS[spec.kind].draw(spec, self, base, index)
+        if not spec.project_out:
+            return direction
+        rows = self.features.rows(checked_features(self.features, spec.project_out))
+        vector = without(direction.vector, rows)
+        if np.linalg.norm(vector) <= RELATIVE_ZERO * np.linalg.norm(direction.vector):
+            raise DirectionError(
+                f"Nothing is left of {direction.label} without features {list(spec.project_out)}: project out fewer."
+            )
+        left = float(np.linalg.norm(vector) / np.linalg.norm(direction.vector))
+        detail = {**direction.detail, "project_out": list(spec.project_out), "share_left": left}
+        features = ", ".join(f"#{i}" for i in spec.project_out)
+        return replace(
+            direction, label=f"{direction.label} without {features}", vector=vector.astype(np.float32), detail=detail
+        )
 
     def hosts_of(self, bases: Sequence[Base]) -> Hosts:
         """The clean runs that bases are written into, in their order."""

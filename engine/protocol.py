@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from engine.dictionaries.evidence import FeatureEvidence
 from engine.drawing import Vector
+from engine.questions import Question
 from engine.recipe import Recipe
 from engine.results import Event
 from engine.shards import Layout
@@ -45,23 +46,12 @@ class RunRequest:
 
 
 @dataclass(frozen=True)
-class FeaturesRequest:
-    """List the SAE features active at the recipe's site."""
+class AskRequest:
+    """Find something out at the recipe's site."""
 
     id: int
     recipe: Recipe
-
-
-@dataclass(frozen=True)
-class ContinueRequest:
-    """Write on from the recipe's prompt, with a vector added at its position and every later one, and without."""
-
-    id: int
-    recipe: Recipe
-    direction: Vector
-    """[d_hook], before normalising."""
-    coordinate: float
-    """How far along the recipe's path, in its unit."""
+    question: Question
 
 
 @dataclass(frozen=True)
@@ -76,39 +66,17 @@ class Shutdown:
     """End the worker."""
 
 
-Request = RunRequest | FeaturesRequest | ContinueRequest | CancelRequest | Shutdown
+Request = RunRequest | AskRequest | CancelRequest | Shutdown
 
 
 @dataclass(frozen=True)
-class ActiveFeature:
-    """One feature that is on at a base."""
+class Answer:
+    """What came of a question."""
 
-    index: int
-    activation: float
-    share_of_l1: float
-    evidence: FeatureEvidence | None = None
-    """What it seems to stand for, where that lies beside the SAE."""
-
-
-@dataclass(frozen=True)
-class FeatureList:
-    """Active features, most active first."""
-
-    sae: str
-    rows: tuple[ActiveFeature, ...]
+    found: Any = None
+    """As the question's `answer` says; None where there is a problem."""
     problem: str = ""
-    """Why there are none to show: no SAE for this hook, say."""
-
-
-@dataclass(frozen=True)
-class Continuations:
-    """What the model writes after the prompt, unsteered and steered; both of a pair drew the same random numbers."""
-
-    pairs: tuple[tuple[str, str], ...]
-    added_norm: float
-    share_of_norm: float
-    """Of the base's own length."""
-    problem: str = ""
+    """Why there is none, in a sentence."""
 
 
 @dataclass(frozen=True)
@@ -125,4 +93,4 @@ class Reply:
     """What the worker says about one request."""
 
     id: int
-    body: Event | FeatureList | Continuations | Failed
+    body: Event | Answer | Failed

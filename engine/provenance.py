@@ -17,7 +17,6 @@ from engine.activations import POPULATION_ROWS
 from engine.crosscheck import SelfCheck
 from engine.curves import PLATEAU_FIT_SHARE
 from engine.definitions import DEFINITIONS
-from engine.directions import DIRECTIONS
 from engine.laboratory import Laboratory
 from engine.sweep import DERIVATIVES_AT_ONCE
 from engine.texts import resolved_source
@@ -53,7 +52,7 @@ def _prompts(lab: Laboratory) -> list[dict[str, Any]]:
     """Every text the run feeds, with its token ids and strings."""
     texts = [lab.recipe.site.prompt]
     for spec in lab.recipe.directions:
-        texts.extend(t for key in ("prompt", "plus", "minus") if (t := getattr(spec, key, None)) is not None)
+        texts.extend(spec.prompts)
     encoded = ((text, lab.model.encode(text, lab.recipe.site.bos)) for text in dict.fromkeys(texts))
     return [{"text": text, "token_ids": ids, "tokens": lab.model.strings(ids)} for text, ids in encoded]
 
@@ -153,16 +152,20 @@ def describe(lab: Laboratory, check: SelfCheck) -> dict[str, Any]:
         "definitions": dict(DEFINITIONS),
         "tables": {},
     }
-    if lab.experiment.needs_sae or any(DIRECTIONS[spec.kind].needs_sae for spec in recipe.directions):
-        sae = lab.features
-        unexplained, l0 = sae.quality(population.vectors, population.means)
+    if recipe.needs_sae:
+        sae, fit = lab.features, lab.sae_fit
         info["sae"] = {
             "release": sae.release,
             "sae_id": sae.sae_id,
             "sha256": sae.sha256,
             "architecture": sae.architecture,
             "n_features": sae.n_features,
-            "unexplained_variance": unexplained,
-            "l0": l0,
+            "unexplained_variance": fit.unexplained,
+            "l0": fit.l0,
+            "constant_share_of_error": fit.constant,
+            "declared": {"unexplained_variance": sae.declared.unexplained, "l0": sae.declared.l0},
+            "trained_on_mean": sae.uncentred,
+            "neuronpedia": sae.neuronpedia,
         }
+        info["warnings"] += lab.sae_warnings
     return info

@@ -53,7 +53,8 @@ def rays(lab: Laboratory) -> Iterator[Event]:
 
 
 def _base_result(lab: Laboratory, number: int, base: Base) -> BaseResult:
-    detail = {} if base.population_row is None else {"population_row": base.population_row}
+    row = {} if base.population_row is None else {"population_row": base.population_row}
+    detail = {**row, **base.detail}
     return BaseResult(number, base.kind, base.label, base.vector, base.token_ids, lab.where.position, detail)
 
 

@@ -15,7 +15,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, Strict, ValidationError, model_validator
 
 from engine.bases import BASES, BaseSpec
-from engine.directions import DIRECTIONS, DirectionSpec
+from engine.directions import DIRECTIONS, DirectionSpec, needs_sae
 from engine.errors import RecipeError, did_you_mean
 from engine.expect import parse_check
 from engine.experiments import EXPERIMENTS
@@ -67,6 +67,9 @@ class SaeSection(_Section):
 
     release: str = Field("bundled", min_length=1, description="'bundled', a sae-lens release or a local directory")
     sae_id: str | None = Field(None, min_length=1, description="the id of an SAE within the release")
+    check: Literal["refuse", "warn"] = Field(
+        "refuse", description="'refuse' or 'warn': what to do with an SAE that does not rebuild the activations"
+    )
 
 
 class PathSection(_Section):
@@ -115,6 +118,15 @@ class Recipe(_Section):
     metrics: MetricsSection = MetricsSection()
     options: SerializeAsAny[BaseModel]
     expect: tuple[Expectation, ...] = ()
+
+    @property
+    def needs_sae(self) -> bool:
+        """Whether anything in it asks for the write hook's SAE."""
+        return (
+            EXPERIMENTS[self.experiment].needs_sae
+            or any(BASES[spec.kind].needs_sae for spec in self.bases)
+            or any(needs_sae(spec) for spec in self.directions)
+        )
 
     def data(self) -> dict[str, Any]:
         """Plain tables with every default written out; `auto` stays where the user left it."""

@@ -18,17 +18,14 @@ from multiprocessing import connection, parent_process
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from engine.errors import DirscopeError, LoadError, OutOfMemoryError, SaeError, Stopped
+from engine.errors import DirscopeError, LoadError, OutOfMemoryError, Stopped
 from engine.memory import free_cached, is_out_of_memory, keep_freed_memory, peak_bytes
 from engine.neighbours import neighbours
 from engine.protocol import (
-    ActiveFeature,
+    Answer,
+    AskRequest,
     CancelRequest,
-    Continuations,
-    ContinueRequest,
     Failed,
-    FeatureList,
-    FeaturesRequest,
     Held,
     Reply,
     Request,
@@ -46,10 +43,7 @@ if TYPE_CHECKING:
 
 AHEAD_SECONDS: Final = 2.0
 """Populations are read ahead of being asked for where one takes less than this."""
-FEATURES_SHOWN: Final = 64
-WRITINGS_SHOWN: Final = 4
-WRITING_TOKENS: Final = 32
-WRITING_TEMPERATURE: Final = 0.7
+OVERTAKEN: Final = "A newer run came first: ask again."
 
 
 @dataclass(frozen=True)
@@ -166,25 +160,38 @@ class _Server:
         self._current = request.id
         if isinstance(request, RunRequest):
             self._ahead.clear()
-        # A newer run ends a list of features too: it is what the user watches, and will ask for its own.
-        newer = any(isinstance(r, RunRequest | type(request)) for r in self._queue)
+        # A newer run overtakes questions too: it is what the user watches, and will ask its own.
+        newer = any(isinstance(r, RunRequest) or _same(r, request) for r in self._queue)
         superseded = newer or request.id in self._cancelled
+        if isinstance(request, AskRequest):
+            self._send(Answer(problem=OVERTAKEN) if superseded else self._found_out(request))
+            return
         if superseded:
             self._send(RunEnded("stopped", "superseded by a newer request"))
             return
         try:
-            if isinstance(request, RunRequest):
-                self._run(request)
-            elif isinstance(request, ContinueRequest):
-                self._send(self._write_on(request))
-            else:
-                self._send(self._features(request))
+            self._run(request)
         except (EOFError, BrokenPipeError, ConnectionResetError):
             raise
         except Stopped:
             self._send(RunEnded("stopped", "cancelled", self._peak()))
         except Exception as error:
             self._send(_failure(error, request.recipe.model.name))
+
+    def _found_out(self, request: AskRequest) -> Answer:
+        try:
+            lab, _ = self._laboratory(request)
+            lab.use_threads()
+            return Answer(request.question.answer(lab))
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            raise
+        except Stopped:
+            return Answer(problem=OVERTAKEN)
+        except Exception as error:
+            failure = _failure(error, request.recipe.model.name)
+            if not isinstance(error, DirscopeError):
+                print(failure.traceback, file=sys.stderr, flush=True)
+            return Answer(problem=failure.message)
 
     def _send(self, body: Any) -> None:
         self._pipe.send(Reply(self._current, body))
@@ -233,7 +240,7 @@ class _Server:
     def _peak(self) -> int | None:
         return None if self._model is None else peak_bytes(str(self._model[1].device))
 
-    def _laboratory(self, request: RunRequest | FeaturesRequest | ContinueRequest) -> tuple[Laboratory, SelfCheck]:
+    def _laboratory(self, request: RunRequest | AskRequest) -> tuple[Laboratory, SelfCheck]:
         if self._workshop is None:
             self._report("loading torch")
             import torch
@@ -261,53 +268,12 @@ class _Server:
         live = isinstance(request, RunRequest) and request.live
         return Laboratory(model, recipe, self._workshop, held, self._should_stop, live), check
 
-    def _features(self, request: FeaturesRequest) -> FeatureList:
-        import numpy as np
 
-        lab, _ = self._laboratory(request)
-        try:
-            sae = lab.features
-        except SaeError as error:
-            return FeatureList("", (), str(error))
-        f = sae.activations(lab.site)
-        total = float(f.sum()) or 1.0
-        order = np.argsort(-f, kind="stable")[:FEATURES_SHOWN]
-        evidence = sae.evidence
-        rows = tuple(
-            ActiveFeature(int(i), float(f[i]), float(f[i]) / total, None if evidence is None else evidence.of(int(i)))
-            for i in order
-            if f[i] > 0
-        )
-        return FeatureList(f"{sae.release} / {sae.sae_id}", rows)
-
-    def _write_on(self, request: ContinueRequest) -> Continuations:
-        import numpy as np
-
-        from engine.steering.rollouts import Sampling, rollouts
-
-        lab, _ = self._laboratory(request)
-        model, where = lab.model, lab.where
-        offset = lab.ray(lab.site, request.direction, "direction").offsets(np.array([request.coordinate]))[0]
-        sampling = Sampling(WRITING_TOKENS, WRITING_TEMPERATURE, lab.seed)
-        texts = [
-            [
-                str(model.tokenizer.decode(tokens))
-                for tokens in rollouts(
-                    model,
-                    where.token_ids,
-                    range(WRITINGS_SHOWN),
-                    sampling,
-                    where.write,
-                    vector,
-                    where.position,
-                    lab.checkpoint,
-                )
-            ]
-            for vector in (None, offset)
-        ]
-        length = float(np.linalg.norm(offset))
-        share = length / float(np.linalg.norm(lab.site.vector.astype(np.float64)))
-        return Continuations(tuple(zip(*texts, strict=True)), length, share)
+def _same(newer: Request, request: Request) -> bool:
+    """Whether two requests ask for the same sort of thing, so that the newer one is enough."""
+    if isinstance(newer, AskRequest) and isinstance(request, AskRequest):
+        return type(newer.question) is type(request.question)
+    return False
 
 
 def _failure(error: Exception, model: str) -> Failed:

@@ -14,7 +14,10 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.dictionaries.sae import Sae, load_sae
+from engine.dictionaries.firing import Firing, firing
+from engine.dictionaries.gate import Fit, fit
+from engine.dictionaries.loading import load_sae
+from engine.dictionaries.sae import Sae
 from engine.drawing import Population
 from engine.hooks import HookPoint
 from engine.layouts import LayoutBook, all_threads
@@ -23,6 +26,7 @@ from engine.recipe import PopulationSection, SaeSection
 from engine.site import Site
 from engine.statistics import Window, cut_windows, population_index, read_windows, summarise
 from engine.texts import BUNDLED_TOKENS, Groups, read_texts
+from engine.weights import ModelWeights
 
 V = TypeVar("V")
 
@@ -50,6 +54,11 @@ def room_for(window: int) -> int:
     return window * 4 // 3
 
 
+def _both(sae: Sae, population: Population) -> Hashable:
+    # The hash is of token ids alone, and the typical distance of what a model makes of them at a place.
+    return sae.sha256, sae.uncentred, population.hash, population.typical_distance
+
+
 class Workshop:
     """Caches of one worker.
 
@@ -64,6 +73,9 @@ class Workshop:
         self._texts = _Kept(2)
         self._populations = _Kept(16)
         self._saes = _Kept(2)
+        self._fits = _Kept(16)
+        self._firings = _Kept(4)
+        self._weights = _Kept(2)
         self._strings = _Kept(50_000)
         self.layouts = LayoutBook()
         self.reading_seconds = 0.0
@@ -103,8 +115,20 @@ class Workshop:
 
     def sae(self, model: Model, section: SaeSection, hook: HookPoint) -> Sae:
         """The SAE for a hook."""
-        key = (model.weights_sha256, section, hook.name)
+        key = (model.weights_sha256, section.release, section.sae_id, hook.name)
         return self._saes.get(key, lambda: load_sae(section, model, hook, self._report))
+
+    def fit(self, sae: Sae, population: Population) -> Fit:
+        """How well an SAE rebuilds a population."""
+        return self._fits.get(_both(sae, population), lambda: fit(sae, population))
+
+    def firing(self, sae: Sae, population: Population) -> Firing:
+        """How often its features fire on a population."""
+        return self._firings.get(_both(sae, population), lambda: firing(sae, population))
+
+    def weights(self, model: Model, hook: HookPoint) -> ModelWeights:
+        """The model's own weights, seen from a hook."""
+        return self._weights.get((model.identity, hook.name), lambda: ModelWeights(model, hook))
 
     def token_string(self, model: Model, token: int) -> str:
         """The text of one token."""

@@ -11,7 +11,7 @@ from typing import Final
 
 from engine.client import Worker
 from engine.errors import BY_NAME, DirscopeError, InterruptedByUser, RunFailedError, TimeLimitError
-from engine.protocol import CancelRequest, Continuations, Failed, FeatureList, RunRequest
+from engine.protocol import Answer, CancelRequest, Failed, RunRequest
 from engine.results import Event, RunEnded
 
 GRACE_SECONDS: Final = 3.0
@@ -69,7 +69,7 @@ def run_to_end(
                 return end
             case RunEnded():
                 raise stopping or RunFailedError("The run was stopped from elsewhere.")
-            case FeatureList() | Continuations():
+            case Answer():
                 continue
             case event:
                 on_event(event)

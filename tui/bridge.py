@@ -17,24 +17,22 @@ from typing import Final, Literal
 from textual.message import Message
 
 from engine.client import Worker
-from engine.drawing import Vector
 from engine.errors import DirscopeError, RunFolderError
 from engine.protocol import (
+    Answer,
+    AskRequest,
     CancelRequest,
-    Continuations,
-    ContinueRequest,
     Failed,
-    FeatureList,
-    FeaturesRequest,
     Reply,
     RunRequest,
 )
+from engine.questions import Question
 from engine.recipe import Recipe
 from engine.results import CurveResult, Event, RowResult, RunEnded, Sketches
 from engine.worker import WorkerOptions
 from sessions.catalogue import Session
 from sessions.store import RunWriter
-from tui.messages import EngineDied, FeaturesFound, RunEvents, RunFailed, RunKept, WritingsFound
+from tui.messages import Answered, EngineDied, RunEvents, RunFailed, RunKept
 
 LISTEN_SECONDS: Final = 0.004
 """How long what the user asks for may wait while the worker is listened to."""
@@ -73,9 +71,7 @@ class Bridge:
     def __init__(self, post: Callable[[Message], object], options: WorkerOptions) -> None:
         self._post = post
         self._options = options
-        self._orders: queue.SimpleQueue[_Start | FeaturesRequest | ContinueRequest | CancelRequest | None] = (
-            queue.SimpleQueue()
-        )
+        self._orders: queue.SimpleQueue[_Start | AskRequest | CancelRequest | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._loop, name="dirscope-bridge", daemon=True)
         self._worker = Worker(options)
         self._open: _Open | None = None
@@ -85,7 +81,8 @@ class Bridge:
         self._deaths: list[float] = []
         self._started = False
         self._next_id = 0
-        self._writing_id = 0
+        self._asked: set[int] = set()
+        """Questions without an answer yet."""
 
     def start(self) -> None:
         """Start the thread, which starts the worker."""
@@ -100,19 +97,13 @@ class Bridge:
         self._orders.put(_Start(self._next_id, recipe, session))
         return self._next_id
 
-    def list_features(self, recipe: Recipe) -> int:
-        """Ask for the SAE features at the recipe's site."""
+    def ask(self, recipe: Recipe, question: Question) -> int:
+        """Have something found out at the recipe's site; gives the id that its answer will have."""
         self._next_id += 1
-        self._orders.put(FeaturesRequest(self._next_id, recipe))
-        return self._next_id
-
-    def write_on(self, recipe: Recipe, direction: Vector, coordinate: float) -> int:
-        """Ask what the model goes on to write, a distance or angle along a direction and without it."""
-        self._next_id += 1
-        self._writing_id = self._next_id
         if self._started and not self._thread.is_alive():
-            self._unwritten("There is no worker any more: leave the app and see dirscope doctor.")
-        self._orders.put(ContinueRequest(self._next_id, recipe, direction, coordinate))
+            problem = "There is no worker any more: leave the app and see dirscope doctor."
+            self._post(Answered(self._next_id, Answer(problem=problem)))
+        self._orders.put(AskRequest(self._next_id, recipe, question))
         return self._next_id
 
     def cancel(self, run_id: int) -> None:
@@ -170,26 +161,18 @@ class Bridge:
                 self._open = _Open(order.id, writer, order.session)
                 self._worker.send(RunRequest(order.id, order.recipe, live=True))
             else:
+                if isinstance(order, AskRequest):
+                    self._asked.add(order.id)
                 self._worker.send(order)
         return True
 
     def _take(self, reply: Reply) -> None:
         body = reply.body
-        if isinstance(body, FeatureList):
-            self._post(FeaturesFound(reply.id, body))
+        if isinstance(body, Answer):
+            self._asked.discard(reply.id)
+            self._post(Answered(reply.id, body))
             return
-        if reply.id == self._writing_id:
-            if isinstance(body, Failed | RunEnded):
-                self._unwritten(body.message if isinstance(body, Failed) else "A newer run came first: ask again.")
-            elif isinstance(body, Continuations):
-                self._post(WritingsFound(reply.id, body))
-                self._writing_id = 0
-            return
-        if isinstance(body, Continuations):
-            return  # asked for again before they came
         if self._open is None or reply.id != self._open.id:
-            if isinstance(body, Failed):
-                self._post(FeaturesFound(reply.id, FeatureList("", (), body.message)))
             return
         match body:
             case Failed(_, message):
@@ -243,15 +226,15 @@ class Bridge:
                 self._worker.send(CancelRequest(run.id))
             self._post(RunFailed(run.id, why))
 
-    def _unwritten(self, why: str) -> None:
-        """Whoever waits for what the model writes is told that nothing comes."""
-        if self._writing_id:
-            self._post(WritingsFound(self._writing_id, Continuations((), 0.0, 0.0, why)))
-            self._writing_id = 0
+    def _leave_unanswered(self, why: str) -> None:
+        """Whoever waits for answers is told that none come."""
+        for asked in sorted(self._asked):
+            self._post(Answered(asked, Answer(problem=why)))
+        self._asked.clear()
 
     def _restart(self, error: DirscopeError) -> bool:
         """Start another worker in place of a dead one; false when workers die as soon as they are started."""
-        self._unwritten(str(error))
+        self._leave_unanswered(str(error))
         with contextlib.suppress(OSError):
             self._close(str(error))
         self._worker.stop(timeout=0.2)

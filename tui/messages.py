@@ -6,7 +6,7 @@ from pathlib import Path
 
 from textual.message import Message
 
-from engine.protocol import Continuations, FeatureList
+from engine.protocol import Answer
 from engine.results import Event
 
 
@@ -37,22 +37,13 @@ class RunFailed(Message):
         self.text = text
 
 
-class FeaturesFound(Message):
-    """The SAE features active at a site."""
+class Answered(Message):
+    """What came of a question."""
 
-    def __init__(self, run_id: int, features: FeatureList) -> None:
+    def __init__(self, ask_id: int, answer: Answer) -> None:
         super().__init__()
-        self.run_id = run_id
-        self.features = features
-
-
-class WritingsFound(Message):
-    """What the model goes on to write."""
-
-    def __init__(self, run_id: int, found: Continuations) -> None:
-        super().__init__()
-        self.run_id = run_id
-        self.found = found
+        self.ask_id = ask_id
+        self.answer = answer
 
 
 class EngineDied(Message):

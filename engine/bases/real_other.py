@@ -10,10 +10,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from engine.bases import BASES, BaseKind, MadeSpec, scaled
-from engine.drawing import Base, DrawContext, nth_other
-from engine.errors import DirectionError
-from engine.randomness import stream
+from engine.bases import BASES, BaseKind, MadeSpec, real_member, scaled
+from engine.drawing import Base, DrawContext
 
 
 class RealOtherSpec(MadeSpec):
@@ -23,24 +21,9 @@ class RealOtherSpec(MadeSpec):
 
 
 def _draw(spec: RealOtherSpec, context: DrawContext, index: int) -> Base:
-    if spec.host == "own" and context.population.index != context.position:
-        raise DirectionError(
-            "At the BOS position there are no other real activations in contexts of their own, since every text has "
-            'the same one there: use host = "site" or another position.'
-        )
-    rng = stream(context.seed, "base/real-other")
-    row = nth_other(context.population, rng, index, context.site)
-    host = context.population.token_ids[row] if spec.host == "own" else context.site.token_ids
-    return replace(
-        context.site,
-        kind="real-other",
-        index=index,
-        label=f"real-other {index}",
-        vector=scaled(context.population.vectors[row], spec, context),
-        token_ids=tuple(int(t) for t in host),
-        mean=float(context.population.means[row]) if spec.host == "own" else context.site.mean,
-        population_row=row,
-    )
+    real, host = real_member(context, index, spec.host)
+    label = f"real-other {index}"
+    return replace(host, kind="real-other", label=label, vector=scaled(real.vector, spec, context))
 
 
 BASES.register(BaseKind("real-other", RealOtherSpec, _draw, "another real activation"))

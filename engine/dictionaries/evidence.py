@@ -17,6 +17,8 @@ from safetensors import SafetensorError, safe_open
 EVIDENCE_FILE: Final = "features.safetensors"
 ARRAYS: Final = ("rate", "peaks", "snippets", "raised", "lowered")
 SNIPPET_BEFORE: Final = 12
+TOKENS_LOOKED_AT: Final = 255_000
+"""Where a file does not say: the bundled samples, which every one is made from."""
 SNIPPET_AFTER: Final = 5
 
 
@@ -51,11 +53,14 @@ class EvidenceFile:
     Args:
         arrays: of the file.
         text: token ids to text.
+        tokens: how many were looked at.
     """
 
-    def __init__(self, arrays: Mapping[str, NDArray[Any]], text: Callable[[list[int]], str]) -> None:
+    def __init__(self, arrays: Mapping[str, NDArray[Any]], text: Callable[[list[int]], str], tokens: int) -> None:
         self._arrays = arrays
         self._text = text
+        self.tokens = tokens
+        """Looked at."""
 
     def of(self, feature: int) -> FeatureEvidence:
         """The evidence of a feature by its index."""
@@ -91,6 +96,7 @@ def read_evidence(
             about = file.metadata() or {}
             if (about.get("weights_sha256"), about.get("sae_sha256")) != (weights_sha256, sae_sha256):
                 return None
-            return EvidenceFile({name: file.get_tensor(name) for name in ARRAYS}, text)
+            tokens = int(about.get("tokens", TOKENS_LOOKED_AT))
+            return EvidenceFile({name: file.get_tensor(name) for name in ARRAYS}, text, tokens)
     except (OSError, SafetensorError):
         return None  # nice to have, and no reason to go without the SAE

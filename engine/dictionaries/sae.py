@@ -1,34 +1,51 @@
-"""One SAE from sae-lens, checked against the model and hook, with numpy in and out.
+"""One SAE of sae-lens with numpy in and out: encode, decode, what a feature adds, what is left over.
 
-Knows release / sae_id, local sae-lens directories and the bundled SAEs. Vectors come and go in the basis of the
-write hook; where the SAE was trained on uncentred residuals of a centred model, the mean that the basis removed is
-put back first.
+Vectors come and go in the basis of the write hook; where the SAE was trained on uncentred residuals of a centred model,
+the mean that the basis removed is put back first. The SAE stays in the machine's memory: a pass through the model needs
+a few rows of its decoder, which are what leaves it. Knows sae-lens modules; not where they come from or whether they
+fit (`loading`, `gate`).
 """
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from functools import cached_property
+from typing import Any, Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from engine.dictionaries.evidence import EvidenceFile, read_evidence
+from engine.dictionaries.evidence import EvidenceFile
+from engine.dictionaries.pursuit import Dictionary, pursue
 from engine.drawing import Base
-from engine.embedded import SAES_DIR
-from engine.errors import HookError, SaeError
-from engine.hooks import HookPoint, parse_hook
-from engine.models import Model, Report, tensors_sha256
-from engine.recipe import SaeSection
-from engine.taps import width
+from engine.errors import SaeError
+
+ENCODED_AT_ONCE: Final = 32_000_000
+"""Activations held at a time while many vectors are scanned: 128 MB, whatever the SAE's width."""
+ATOM_TOLERANCE: Final = 1e-3
+"""Relative; float32 differences of two reconstructions are off by some 1e-5."""
+PROBED: Final = 3
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What its makers say of an SAE; None where they do not."""
+
+    unexplained: float | None = None
+    """Fraction of the variance."""
+    l0: float | None = None
+    model: str | None = None
+    trained_as: str | None = None
+    """Architecture it was trained as."""
 
 
 @dataclass(frozen=True, eq=False)
 class Sae:
-    """An SAE that fits the model and hook it was loaded for. Satisfies `engine.drawing.Features`."""
+    """An SAE of the right width. Satisfies `engine.drawing.Features`."""
 
     release: str
     sae_id: str
@@ -41,6 +58,9 @@ class Sae:
     """Whether it was trained on residuals with their mean over d_model, of a model whose basis has none."""
     evidence: EvidenceFile | None = None
     """What its features seem to stand for, where that lies beside it."""
+    declared: Declared = Declared()
+    neuronpedia: str | None = None
+    """`model/layer-set` of its dashboards, where there are some."""
 
     @property
     def n_features(self) -> int:
@@ -50,50 +70,165 @@ class Sae:
     def architecture(self) -> str:
         return str(self.module.cfg.architecture())
 
-    @torch.no_grad()
-    def encode(self, vectors: NDArray[np.float32], means: NDArray[np.float32]) -> NDArray[np.float64]:
+    @contextlib.contextmanager
+    def at(self, device: torch.device) -> Iterator[None]:
+        """Have the whole SAE on a device while very many vectors go through it."""
+        home = self.module.W_dec.device
+        self.module.to(device)
+        try:
+            yield
+        finally:
+            self.module.to(home)
+
+    def encode(self, vectors: NDArray[np.float32], means: NDArray[np.float32]) -> NDArray[np.float32]:
         """Feature activations [n, d_sae] of vectors [n, d_hook] whose removed means are [n]."""
-        return np.asarray(self.module.encode(self._input(vectors, means)).cpu().double().numpy())
+        return np.concatenate([f for _, f in self.encoded(vectors, means)])
+
+    @torch.no_grad()
+    def encoded(
+        self, vectors: NDArray[np.float32], means: NDArray[np.float32]
+    ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        """The same by parts, for scans that need not hold all: which rows, and their activations."""
+        at_once = max(1, ENCODED_AT_ONCE // self.n_features)
+        for start in range(0, len(vectors), at_once):
+            rows = slice(start, min(start + at_once, len(vectors)))
+            f = self.module.encode(self._input(vectors[rows], means[rows]))
+            yield rows, np.asarray((f.to_dense() if f.is_sparse else f).cpu().numpy())
 
     def activations(self, base: Base) -> NDArray[np.float64]:
-        return np.asarray(self.encode(*_one(base))[0])
+        return np.asarray(self.encode(*_one(base))[0], dtype=np.float64)
 
     @torch.no_grad()
+    def before(self, base: Base) -> NDArray[np.float64] | None:
+        """What the encoder gives before its activation function [d_sae]; None where it has no such stage."""
+        found: list[Tensor] = []
+        handle = self.module.hook_sae_acts_pre.register_forward_hook(lambda m, args, output: found.append(args[0]))
+        try:
+            self.module.encode(self._input(*_one(base)))
+        finally:
+            handle.remove()
+        return np.asarray(found[0][0].double().cpu().numpy()) if found else None
+
+    @torch.no_grad()
+    def decode(self, f: NDArray[Any], base: Base) -> NDArray[np.float64]:
+        """What activations [n, d_sae] stand for [n, d_hook], with the normalisation the SAE would use at a base."""
+        vectors, means = _one(base)
+        # Encoding first leaves what run-time normalisation keeps for decoding.
+        self.module.encode(self._input(vectors.repeat(len(f), 0), means.repeat(len(f), 0)))
+        return self._output(self.module.decode(torch.from_numpy(np.asarray(f)).to(self.module.W_dec)))
+
+    def contributions(self, base: Base, features: Sequence[int]) -> NDArray[np.float64]:
+        """decode(f) - decode(f with f_i = 0) of each [n, d_hook]; of one unit of activation for one that is off."""
+        return self._differences(base, self.activations(base), list(features))
+
+    def units(self, base: Base, features: Sequence[int]) -> NDArray[np.float64]:
+        """The same of one unit of activation each, whatever is on [n, d_hook]."""
+        return self._differences(base, np.zeros(self.n_features), list(features))
+
+    def _differences(self, base: Base, f: NDArray[np.float64], features: list[int]) -> NDArray[np.float64]:
+        found = []
+        at_once = max(1, ENCODED_AT_ONCE // self.n_features // 2)
+        for start in range(0, len(features), at_once):
+            some = features[start : start + at_once]
+            on = np.tile(f.astype(np.float32), (len(some), 1))
+            off = on.copy()
+            places = np.arange(len(some))
+            on[places, some] = np.where(f[some] == 0, 1.0, f[some])
+            off[places, some] = 0.0
+            found.append(self.decode(on, base) - self.decode(off, base))
+        return np.concatenate(found) if found else np.zeros((0, len(base.vector)))
+
     def contribution(self, base: Base, feature: int) -> NDArray[np.float64]:
-        x = self._input(*_one(base))
-        f = self.module.encode(x)
-        on, off = f.clone(), f.clone()
-        if f[0, feature] == 0:
-            on[0, feature] = 1.0
-        off[0, feature] = 0.0
-        with_feature = self._output(self.module.decode(on))
-        # Encoding again restores what run-time normalisation keeps between encode and decode.
-        self.module.encode(x)
-        return np.asarray((with_feature - self._output(self.module.decode(off)))[0])
+        return np.asarray(self.contributions(base, [feature])[0])
 
     def encoder(self, feature: int) -> NDArray[np.float64]:
         return self._output(self.module.W_enc[:, feature].detach())
 
-    @torch.no_grad()
-    def quality(self, vectors: NDArray[np.float32], means: NDArray[np.float32]) -> tuple[float, float]:
-        """Unexplained fraction of the variance of the vectors [n, d_hook], and mean number of active features (L0)."""
-        f = self.module.encode(self._input(vectors, means))
-        x = vectors.astype(np.float64)
-        error = ((x - self._output(self.module.decode(f))) ** 2).sum()
-        return float(error / ((x - x.mean(0)) ** 2).sum()), float((f > 0).sum(-1).cpu().double().mean())
+    def rows(self, features: Sequence[int]) -> NDArray[np.float64]:
+        """Decoder rows as stored, in the basis [n, d_hook]."""
+        return self._output(self.module.W_dec.detach()[list(features)])
+
+    @cached_property
+    def lengths(self) -> NDArray[np.float64]:
+        """Of the decoder rows in the basis [d_sae]; not always 1."""
+        return Dictionary(self.module.W_dec.detach().cpu(), centred=self.centre).lengths
+
+    @cached_property
+    def encoder_cosines(self) -> NDArray[np.float64]:
+        """Cosine of each feature's encoder and decoder vector, in the basis [d_sae]."""
+        found = []
+        for start in range(0, self.n_features, 8192):
+            features = slice(start, start + 8192)
+            e = self._output(self.module.W_enc.detach()[:, features].T)
+            d = self._output(self.module.W_dec.detach()[features])
+            lengths = np.linalg.norm(e, axis=1) * np.linalg.norm(d, axis=1)
+            found.append((e * d).sum(1) / np.where(lengths > 0, lengths, 1))
+        return np.concatenate(found)
+
+    def neighbours(self, feature: int, n: int) -> list[tuple[int, float]]:
+        """The features whose decoder rows have the largest cosine with this one's, itself left out."""
+        dictionary = Dictionary(self.module.W_dec.detach().cpu(), centred=self.centre)
+        row = self.rows([feature])[0]
+        cosines = dictionary.products(row / max(np.linalg.norm(row), 1e-30))
+        cosines[feature] = -np.inf
+        return [(int(i), float(cosines[i])) for i in np.argsort(-cosines, kind="stable")[:n]]
+
+    def atoms(self, base: Base) -> Dictionary:
+        """The decoder as a dictionary: atom i is what one unit of feature i adds at a base.
+
+        Raises:
+            SaeError: Its decoder does more than add rows.
+        """
+        rows = self.module.W_dec.detach().cpu()
+        raw = np.linalg.norm(rows.double().numpy()[:PROBED], axis=1)
+        rescaled = bool(getattr(self.module.cfg, "rescale_acts_by_decoder_norm", False))
+        stored = Dictionary(rows, centred=self.centre)
+        scale = 1 / rows.norm(dim=1).clamp(min=1e-30).double().numpy() if rescaled else np.ones(self.n_features)
+        wanted, got = self.units(base, range(PROBED)), stored.atoms(range(PROBED)) * scale[:PROBED, None]
+        factor = float((wanted * got).sum() / max((got**2).sum(), 1e-30))
+        if np.abs(wanted - factor * got).max() > ATOM_TOLERANCE * max(np.abs(wanted).max(), 1e-30) or not raw.any():
+            raise SaeError(
+                f"The decoder of SAE {self.release} / {self.sae_id} ({self.architecture}) is not a sum of rows, so "
+                "vectors cannot be decomposed with it: choose another SAE."
+            )
+        return Dictionary(rows, scale * factor, self.centre)
+
+    def bias(self, base: Base) -> NDArray[np.float64]:
+        """What it decodes to when nothing is on [d_hook]."""
+        return np.asarray(self.decode(np.zeros((1, self.n_features), np.float32), base)[0])
+
+    def reconstruct(self, base: Base, k: int) -> tuple[NDArray[np.float64], int, float]:
+        bias, atoms = self.bias(base), self.atoms(base)
+        codes = pursue(base.vector - bias, atoms, k)
+        if not codes:
+            return bias, 0, 1.0
+        code = codes[-1]
+        used = int((code.weights > 0).sum())
+        return bias + code.weights @ atoms.atoms(code.support), used, code.unexplained
 
     @torch.no_grad()
     def reconstruction(self, vectors: NDArray[np.float32], means: NDArray[np.float32]) -> NDArray[np.float64]:
         """What the SAE makes of vectors [n, d_hook] whose removed means are [n]: SAE(x), in the basis [n, d_hook]."""
-        x = self._input(vectors, means)
-        return self._output(self.module.decode(self.module.encode(x)))
+        return np.concatenate([y for _, _, y in self.rebuilt(vectors, means)])
+
+    @torch.no_grad()
+    def rebuilt(
+        self, vectors: NDArray[np.float32], means: NDArray[np.float32]
+    ) -> Iterator[tuple[slice, NDArray[np.float64], NDArray[np.float64]]]:
+        """By parts: which rows, how many features are active in each [n], and SAE(x) [n, d_hook]."""
+        at_once = max(1, ENCODED_AT_ONCE // self.n_features)
+        for start in range(0, len(vectors), at_once):
+            rows = slice(start, min(start + at_once, len(vectors)))
+            f = self.module.encode(self._input(vectors[rows], means[rows]))
+            active = (f.to_dense() if f.is_sparse else f).ne(0).sum(-1)
+            yield rows, np.asarray(active.cpu().double().numpy()), self._output(self.module.decode(f))
 
     def error(self, base: Base) -> NDArray[np.float64]:
         return np.asarray(self.reconstruction(*_one(base))[0] - base.vector)
 
     def _input(self, vectors: NDArray[np.float32], means: NDArray[np.float32]) -> Tensor:
         x = vectors + means[:, None] if self.uncentred else vectors
-        return torch.from_numpy(np.ascontiguousarray(x)).to(self.module.W_enc.device, self.module.W_enc.dtype)
+        return torch.from_numpy(np.ascontiguousarray(x)).to(self.module.W_dec.device, self.module.W_dec.dtype)
 
     def _output(self, x: Tensor) -> NDArray[np.float64]:
         y = x.cpu().double().numpy()
@@ -103,107 +238,3 @@ class Sae:
 def _one(base: Base) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """A base as a batch of one."""
     return base.vector[None], np.array([base.mean], dtype=np.float32)
-
-
-def load_sae(section: SaeSection, model: Model, hook: HookPoint, report: Report) -> Sae:
-    """Load the SAE of a recipe's `[sae]` section and check that it belongs to this model's hook.
-
-    Args:
-        section: release and sae_id; sae_id defaults to the write hook's name.
-        model: the model it must fit.
-        hook: the write hook.
-        report: called with a line of text at each stage.
-
-    Raises:
-        SaeError: It cannot be found or loaded, or has another width or another hook.
-    """
-    report("loading sae-lens")
-    from sae_lens import SAE
-
-    sae_id = section.sae_id or hook.name
-    folder = _folder(section, model, hook, sae_id)
-    report(f"loading SAE {section.release} / {sae_id}")
-    try:
-        if folder is not None:
-            module = SAE.load_from_disk(folder, device="cpu", dtype="float32")
-        else:
-            module = SAE.from_pretrained(section.release, sae_id, device="cpu", dtype="float32")
-    except Exception as error:
-        raise SaeError(_why_not(section.release, sae_id, folder, error)) from error
-    module = module.eval().requires_grad_(False).to(model.device)
-    if int(module.cfg.d_in) != width(model, hook):
-        raise SaeError(
-            f"SAE {section.release} / {sae_id} has width {module.cfg.d_in}, but {model.name} has d_hook "
-            f"{width(model, hook)} at {hook.name}: choose an SAE of this model and hook."
-        )
-    metadata = module.cfg.metadata
-    trained_at = metadata.hook_name
-    if trained_at is not None and not _same_hook(str(trained_at), hook, model):
-        raise SaeError(
-            f"SAE {section.release} / {sae_id} was trained on {trained_at}, but the write hook is {hook.name}: set "
-            f"site.write to {trained_at} or choose another SAE."
-        )
-    # sae-lens loads its models without processing unless this says otherwise.
-    kwargs = metadata.model_from_pretrained_kwargs or {}
-    sha256 = tensors_sha256(module.state_dict())
-    return Sae(
-        release=section.release,
-        sae_id=sae_id,
-        sha256=sha256,
-        module=module,
-        centre=model.is_centred(hook),
-        uncentred=model.is_centred(hook) and not kwargs.get("center_writing_weights", False),
-        evidence=_evidence(folder, model, sha256),
-    )
-
-
-def _evidence(folder: Path | None, model: Model, sae_sha256: str) -> EvidenceFile | None:
-    def text(ids: list[int]) -> str:
-        # The end of a text is a place like any other, so it is shown.
-        return str(model.tokenizer.decode(ids)).replace(str(model.tokenizer.eos_token), " ¶ ")
-
-    return None if folder is None else read_evidence(folder, model.weights_sha256, sae_sha256, text)
-
-
-def _folder(section: SaeSection, model: Model, hook: HookPoint, sae_id: str) -> Path | None:
-    """The directory of a bundled or local SAE; None for one of the Hub."""
-    if section.release == "bundled":
-        if model.name != "embedded":
-            raise SaeError(
-                f"The bundled SAE belongs to the embedded model, not to '{model.name}': name one with sae.release and "
-                "sae.sae_id, or --sae RELEASE:SAE_ID."
-            )
-        bundled = sorted(p.name for p in SAES_DIR.iterdir() if p.is_dir())
-        for name in bundled:
-            wanted = name == section.sae_id if section.sae_id else _same_hook(name, hook, model)
-            if wanted:
-                return SAES_DIR / name
-        raise SaeError(f"There is no bundled SAE for {sae_id}; there is one for {', '.join(bundled)}.")
-    path = Path(section.release).expanduser()
-    if path.is_dir():
-        inner = path / section.sae_id if section.sae_id else path
-        if not (inner / "cfg.json").exists():
-            raise SaeError(f"{inner} holds no cfg.json, so it is no sae-lens directory.")
-        return inner
-    if section.release.startswith((".", "/", "~")):
-        raise SaeError(f"There is no directory {section.release}: give a sae-lens directory, release or 'bundled'.")
-    return None
-
-
-def _same_hook(name: str, hook: HookPoint, model: Model) -> bool:
-    try:
-        return parse_hook(name, model.n_layers).place == hook.place
-    except HookError:
-        return False
-
-
-def _why_not(release: str, sae_id: str, folder: Path | None, error: Exception) -> str:
-    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    if folder is not None:
-        return f"Cannot load an SAE from {folder}: {first}"
-    if type(error).__name__ in ("LocalEntryNotFoundError", "OfflineModeIsEnabled", "ConnectionError", "ConnectError"):
-        return (
-            f"SAE {release} / {sae_id} is not in the Hugging Face cache and the Hub cannot be reached: load it once "
-            "online, or give a local sae-lens directory."
-        )
-    return f"Cannot load SAE {release} / {sae_id}: {first}"

@@ -89,7 +89,8 @@ def splice(
     basis = model.to_basis(raw, hook)
     x = _numpy(basis).reshape(-1, model.d_model)
     removed = _numpy((raw - basis).mean(-1)).reshape(-1)
-    features, rebuilt = sae.encode(x, removed), sae.reconstruction(x, removed)
+    parts = list(sae.rebuilt(x, removed))
+    active, rebuilt = (np.concatenate([part[i] for part in parts]) for i in (1, 2))
     shape = (*rows.shape, model.d_model)
 
     def run(replacement: NDArray[np.float64] | None) -> Tensor:
@@ -122,7 +123,7 @@ def splice(
         "ce_zero": losses(run(np.zeros_like(rebuilt))),
         "ce_mean": losses(run(np.tile(mean, (len(rebuilt), 1)))),
         "kl": _numpy64(kl_rows(clean.flatten(0, 1), spliced.flatten(0, 1))).reshape(len(rows), -1),
-        "l0": each((features > 0).sum(-1)),
+        "l0": each(active),
         "squared_error": each(((x - rebuilt) ** 2).sum(-1)),
         "squared_distance": each(((x - mean) ** 2).sum(-1)),
     }

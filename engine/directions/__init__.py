@@ -1,17 +1,17 @@
 """Directions, one kind per file, in two families.
 
 *Toward* directions are a target minus the base; *along* directions are vectors in their own right. A module of
-this package registers one kind in `DIRECTIONS`; nothing else has to change. Torch-free: what a kind needs of a
-model it asks of the draw context.
+this package registers its kind, or the variants of one formula, in `DIRECTIONS`; nothing else has to change.
+Torch-free: what a kind needs of a model it asks of the draw context.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, Strict
 
 from engine.drawing import Base, Direction, DrawContext
 from engine.registry import Registry
@@ -24,11 +24,20 @@ class DirectionSpec(BaseModel):
 
     kind: str
     count: int = Field(16, ge=1, description="a whole number of at least 1")
+    project_out: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Strict(False)] = Field(
+        (), description="a list of SAE feature indices from 0"
+    )
+    """Features whose decoder rows the direction is made orthogonal to (Conmy & Nanda, GDM progress update #1, 2024)."""
 
     @property
     def drawn(self) -> bool:
         """Whether directions come from a random stream, so that a second table of the kind goes on drawing."""
         return True
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """Texts that the model is fed for it."""
+        return ()
 
 
 class SingleSpec(DirectionSpec):
@@ -53,6 +62,13 @@ class DirectionKind:
     summary: str
     """One line for lists and help."""
     needs_sae: bool = False
+    example: str = ""
+    """TOML of options that it cannot go without, to start from."""
 
 
 DIRECTIONS: Registry[DirectionKind] = Registry("direction kind", __name__)
+
+
+def needs_sae(spec: DirectionSpec) -> bool:
+    """Whether a direction asks anything of an SAE."""
+    return bool(spec.project_out) or DIRECTIONS[spec.kind].needs_sae

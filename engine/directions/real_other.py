@@ -5,10 +5,12 @@ Heimersheim & Mendel, "Activation plateaus & sensitive directions in GPT2" (Less
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import Field, model_validator
 
 from engine.directions import DIRECTIONS, DirectionKind, DirectionSpec
-from engine.drawing import Base, Direction, DrawContext, nth_other
+from engine.drawing import Base, Direction, DrawContext, member, nth_other
 from engine.randomness import stream
 
 
@@ -20,6 +22,10 @@ class RealOtherSpec(DirectionSpec):
     @property
     def drawn(self) -> bool:
         return self.prompt is None
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        return () if self.prompt is None else (self.prompt,)
 
     @model_validator(mode="before")
     @classmethod
@@ -33,14 +39,19 @@ class RealOtherSpec(DirectionSpec):
         return self
 
 
-def _draw(spec: RealOtherSpec, context: DrawContext, base: Base, index: int) -> Direction:
+def target_of(spec: RealOtherSpec, context: DrawContext, base: Base, index: int) -> tuple[Base, dict[str, Any]]:
+    """The real activation of the index-th draw, and its provenance."""
     if spec.prompt is not None:
-        target = context.activation_of(spec.prompt)
-        return Direction("real-other", f"toward {spec.prompt!r}", target - base.vector, {"prompt": spec.prompt})
+        return context.reading_of(spec.prompt), {"prompt": spec.prompt}
     rng = stream(context.seed, f"direction/real-other@{base.kind}", base.index)
     row = nth_other(context.population, rng, index, base)
-    target = context.population.vectors[row]
-    return Direction("real-other", f"real-other {index}", target - base.vector, {"population_row": row})
+    return member(context.population, row), {"population_row": row}
+
+
+def _draw(spec: RealOtherSpec, context: DrawContext, base: Base, index: int) -> Direction:
+    target, detail = target_of(spec, context, base, index)
+    label = f"real-other {index}" if spec.prompt is None else f"toward {spec.prompt!r}"
+    return Direction("real-other", label, target.vector - base.vector, detail)
 
 
 DIRECTIONS.register(DirectionKind("real-other", "toward", RealOtherSpec, _draw, "toward another real activation"))

@@ -7,13 +7,14 @@ Encoder and decoder differ (median cosine about 0.5 in GDM's replication, 2024):
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from engine.directions import DIRECTIONS, DirectionKind, DirectionSpec
-from engine.drawing import Base, Direction, DrawContext
+from engine.drawing import Base, Direction, DrawContext, Features
 from engine.errors import DirectionError
 
 
@@ -36,12 +37,28 @@ class SaeFeatureSpec(DirectionSpec):
         return self
 
 
+def checked_features(features: Features, wanted: Sequence[int]) -> list[int]:
+    """The indices, all of which the SAE has.
+
+    Raises:
+        DirectionError: It lacks one.
+    """
+    for feature in wanted:
+        if feature >= features.n_features:
+            raise DirectionError(
+                f"SAE feature {feature} does not exist: this SAE has {features.n_features} features, "
+                f"use 0 to {features.n_features - 1}."
+            )
+    return list(wanted)
+
+
 def _draw(spec: SaeFeatureSpec, context: DrawContext, base: Base, index: int) -> Direction:
     features = context.features
     activations = features.activations(base)
     if spec.index is None:
-        order = np.argsort(-activations, kind="stable")
-        active = int((activations > 0).sum())
+        # Some architectures have negative activations too.
+        order = np.argsort(-np.abs(activations), kind="stable")
+        active = int((activations != 0).sum())
         if index >= active:
             raise DirectionError(
                 f"Asked for the {index + 1} most active SAE features, but {active} are active at this base: "
@@ -49,12 +66,8 @@ def _draw(spec: SaeFeatureSpec, context: DrawContext, base: Base, index: int) ->
             )
         feature = int(order[index])
     else:
-        feature = spec.index
-        if feature >= features.n_features:
-            raise DirectionError(
-                f"SAE feature {feature} does not exist: this SAE has {features.n_features} features, "
-                f"use 0 to {features.n_features - 1}."
-            )
+        feature = checked_features(features, [spec.index])[0]
+    total = float(np.abs(activations).sum())
     decoder = spec.vector == "decoder"
     vector = features.contribution(base, feature) if decoder else features.encoder(feature)
     activation = float(activations[feature])
@@ -66,7 +79,7 @@ def _draw(spec: SaeFeatureSpec, context: DrawContext, base: Base, index: int) ->
         "sign": spec.sign,
         "vector": spec.vector,
         "activation": activation,
-        "share_of_l1": activation / float(activations.sum()) if activations.sum() > 0 else 0.0,
+        "share_of_l1": abs(activation) / total if total > 0 else 0.0,
     }
     signed = -vector if spec.sign == "-" else vector
     return Direction("sae-feature", label, signed.astype(np.float32), detail)

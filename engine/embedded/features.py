@@ -104,5 +104,9 @@ def save_evidence(evidence: Evidence, sae: Sae, model: Model, folder: Path) -> N
     save_file(
         {name: np.ascontiguousarray(array) for name, array in arrays.items()},
         folder / EVIDENCE_FILE,
-        metadata={"weights_sha256": model.weights_sha256, "sae_sha256": sae.sha256},
+        metadata={
+            "weights_sha256": model.weights_sha256,
+            "sae_sha256": sae.sha256,
+            "tokens": str(evidence.tokens),
+        },
     )

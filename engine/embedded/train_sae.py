@@ -21,7 +21,8 @@ from sae_lens.training.sae_trainer import SAETrainer
 from torch import Tensor
 
 from engine.activations import activations_everywhere
-from engine.dictionaries.sae import Sae, load_sae
+from engine.dictionaries.loading import load_sae
+from engine.dictionaries.sae import Sae
 from engine.dictionaries.splice import mean_activation, splice
 from engine.embedded.settings import SaePlan
 from engine.hooks import parse_hook

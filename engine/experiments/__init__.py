@@ -53,4 +53,16 @@ def run_rays(lab: Laboratory) -> Iterator[Event]:
     return rays(lab)
 
 
+def unheld(lab: Laboratory, events: Iterator[Event]) -> Iterator[Event]:
+    """Events without the rows that a run folder holds already: for tables that are quick to make again."""
+    from engine.results import RowResult
+
+    held = dict(lab.held.rows)
+    for event in events:
+        if isinstance(event, RowResult) and held.get(event.table, 0) > 0:
+            held[event.table] -= 1
+        else:
+            yield event
+
+
 EXPERIMENTS: Registry[Experiment] = Registry("experiment", __name__)

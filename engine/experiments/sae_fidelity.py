@@ -50,7 +50,7 @@ def _run(lab: Laboratory) -> Iterator[Event]:
 
     options = lab.recipe.options
     assert isinstance(options, SaeFidelityOptions)
-    model, hook, sae = lab.model, lab.where.write, lab.features
+    model, hook = lab.model, lab.where.write
     width = min(options.tokens, model.context)
     bos = model.bos if lab.where.bos else None
     rows = cut(lab.texts(width), bos, width)[: options.texts]
@@ -60,6 +60,7 @@ def _run(lab: Laboratory) -> Iterator[Event]:
             "other population.prompts."
         )
     first = 0 if bos is None else 1
+    sae = lab.features
     mean = mean_activation(model, hook, rows, first)
     done = lab.held.rows.get(TABLE, 0)
     at_once = max(1, min(TEXTS_AT_ONCE, LOGITS_AT_ONCE // (width * model.d_vocab)))
@@ -67,7 +68,9 @@ def _run(lab: Laboratory) -> Iterator[Event]:
         if start + at_once <= done:
             continue
         lab.checkpoint()
-        for i, text in enumerate(splice(model, sae, hook, rows[start : start + at_once], first, mean), start):
+        with sae.at(model.device):
+            texts = splice(model, sae, hook, rows[start : start + at_once], first, mean)
+        for i, text in enumerate(texts, start):
             if i >= done:
                 values = {name: getattr(text, name) for name in COLUMNS}
                 yield RowResult(TABLE, {"text": i, **values})

@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from engine.activations import activations_everywhere
-from engine.dictionaries.sae import load_sae
+from engine.dictionaries.loading import load_sae
 from engine.embedded import HERE, SAES_DIR, SAMPLES_FILE, TRAINING_LOG
 from engine.embedded.sample import draw
 from engine.embedded.settings import SAE_PLANS, SaePlan

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from engine.dictionaries.sae import load_sae
+from engine.dictionaries.gate import fit
+from engine.dictionaries.loading import load_sae
 from engine.embedded import MODEL_DIR, SAES_DIR
 from engine.errors import LoadError, PromptError, SaeError
 from engine.hooks import parse_hook
@@ -184,7 +185,7 @@ def test_bundled_sae_reconstructs_real_activations_better_than_the_mean(embedded
     recipe = parse_recipe({"site": {"prompt": "One day a cat sat"}, "population": {"n": 200}})
     population = Laboratory(embedded, recipe, Workshop()).population
     sae = load_sae(SaeSection(), embedded, parse_hook("blocks.1.hook_resid_pre", 6), report)
-    assert sae.quality(population.vectors, population.means)[0] < 0.5
+    assert fit(sae, population).unexplained < 0.5
 
 
 def report(text: str) -> None:

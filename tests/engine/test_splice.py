@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from engine.dictionaries.sae import Sae, load_sae
+from engine.dictionaries.loading import load_sae
+from engine.dictionaries.sae import Sae
 from engine.dictionaries.splice import cut, mean_activation, splice
 from engine.embedded import MODEL_DIR, SAES_DIR, SAMPLES_FILE
 from engine.hooks import parse_hook

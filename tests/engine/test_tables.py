@@ -52,7 +52,7 @@ def test_rows_that_are_held_are_not_computed_again(embedded: Model, recipe: dict
 def test_steering_rows_pair_texts_and_find_words(embedded: Model) -> None:
     rows = [row.values for row in rows_of(embedded, STEERING)]
     lab = Laboratory(embedded, parse_recipe(STEERING), Workshop())
-    difference = lab.activation_of("She was very sad") - lab.activation_of("She was very happy")
+    difference = lab.reading_of("She was very sad").vector - lab.reading_of("She was very happy").vector
     length = float(np.linalg.norm(difference.astype(np.float64)))
     for row in rows:
         assert row["unsteered"] == rows[row["sample"]]["unsteered"]

@@ -14,7 +14,8 @@ import pytest
 
 from engine.client import Worker
 from engine.errors import OutOfMemoryError
-from engine.protocol import CancelRequest, Failed, FeatureList, FeaturesRequest, Reply, RunRequest
+from engine.protocol import Answer, AskRequest, CancelRequest, Failed, Reply, RunRequest
+from engine.questions.features import ActiveFeatures, FeatureList
 from engine.recipe import parse_recipe
 from engine.results import CurveResult, RunEnded, RunStarted
 from engine.worker import WorkerOptions
@@ -43,7 +44,7 @@ def replies(worker: Worker, request_id: int, seconds: float = 120) -> Iterator[R
         reply = worker.recv(0.5)
         if reply is not None and reply.id == request_id:
             yield reply
-            if isinstance(reply.body, RunEnded | Failed | FeatureList):
+            if isinstance(reply.body, RunEnded | Failed | Answer):
                 return
     raise AssertionError("the worker did not finish in time")
 
@@ -97,8 +98,10 @@ def test_errors_come_back_typed_and_the_worker_goes_on(worker: Worker) -> None:
 
 
 def test_features_are_listed_with_their_share(worker: Worker) -> None:
-    worker.send(FeaturesRequest(8, RECIPE))
-    listed = [r.body for r in replies(worker, 8)][-1]
+    worker.send(AskRequest(8, RECIPE, ActiveFeatures()))
+    answer = [r.body for r in replies(worker, 8)][-1]
+    assert isinstance(answer, Answer)
+    listed = answer.found
     assert isinstance(listed, FeatureList)
     activations = [row.activation for row in listed.rows]
     assert activations == sorted(activations, reverse=True)
@@ -107,10 +110,11 @@ def test_features_are_listed_with_their_share(worker: Worker) -> None:
 
 def test_a_hook_without_an_sae_says_so(worker: Worker) -> None:
     elsewhere = parse_recipe({"site": {"prompt": "One day", "write": "blocks.2.hook_resid_pre"}})
-    worker.send(FeaturesRequest(9, elsewhere))
-    listed = [r.body for r in replies(worker, 9)][-1]
-    assert isinstance(listed, FeatureList)
-    assert "no bundled SAE" in listed.problem
+    worker.send(AskRequest(9, elsewhere, ActiveFeatures()))
+    answer = [r.body for r in replies(worker, 9)][-1]
+    assert isinstance(answer, Answer)
+    assert answer.found is None
+    assert "no bundled SAE" in answer.problem
 
 
 def read_until_dead(worker: Worker) -> None:

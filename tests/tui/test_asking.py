@@ -10,7 +10,8 @@ from textual.pilot import Pilot
 
 from tests.driving import frame, play, saved, until, worker_pid
 from tui.app import DirscopeApp
-from tui.screens.dialogs import FeatureCard, Writings
+from tui.screens.dialogs import Writings
+from tui.screens.feature_card import FeatureDialog
 from tui.widgets.direction_list import DirectionList
 
 
@@ -48,10 +49,10 @@ def test_a_feature_has_a_card() -> None:
         rows = probe.query_one(DirectionList).rows
         place = next(i for i, row in enumerate(rows) if row.feature is not None)
         await pilot.press("d", "i")
-        assert not isinstance(app.screen, FeatureCard)  # the cursor is on no feature
+        assert not isinstance(app.screen, FeatureDialog)  # the cursor is on no feature
         await pilot.press(*["down"] * place, "i")
-        await pilot.pause(0.2)
-        assert isinstance(app.screen, FeatureCard)
+        await until(pilot, lambda: "nearest by decoder cosine" in frame(pilot), "the card")
+        assert isinstance(app.screen, FeatureDialog)
         evidence = probe.features.rows[0].evidence
         assert evidence is not None
         text = frame(pilot)

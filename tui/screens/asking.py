@@ -8,29 +8,26 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from engine.questions.features import FeatureCard
+from engine.questions.writing import WriteOn
 from tui import edits
-from tui.screens.dialogs import FeatureCard, Writings
+from tui.screens.dialogs import Writings
+from tui.screens.feature_card import FeatureDialog
 
 if TYPE_CHECKING:
-    from engine.protocol import Continuations
     from tui.screens.probe import ProbeScreen
 
 
 def show_feature(screen: ProbeScreen, index: int | None) -> None:
-    """What is known of a feature that is active at the base."""
-    found = next((f for f in screen.features.rows if f.index == index), None)
+    """What is known of a feature."""
     if index is None:
         screen.complain("Cards are of SAE features: move to one below sae-feature.")
     elif screen.player is not None:
         screen.complain("This is a replay, which has no SAE: open its session with dirscope SESSION to see cards.")
-    elif screen.features.problem or not screen.features.rows:
-        screen.complain(screen.features.problem or "The features active here are not known yet: a moment.")
-    elif found is None:
-        screen.complain(f"Feature {index} is off at this token: cards are shown for features that are active.")
-    elif found.evidence is None:
-        screen.complain(f"Nothing beside {screen.features.sae} says what its features stand for in this model.")
     else:
-        screen.app.push_screen(FeatureCard(found))
+        dialog = FeatureDialog(index)
+        screen.app.push_screen(dialog)
+        screen.ask(FeatureCard(index), dialog.fill)
 
 
 def toggle_weights(screen: ProbeScreen) -> None:
@@ -70,12 +67,6 @@ def write_on(screen: ProbeScreen) -> None:
         return
     coordinate = float(curve.coordinate[min(view.step, len(curve.coordinate) - 1)])
     unit = "°" if picture.unit == "degrees" else " L2"
-    screen.writings = Writings(screen.recipe.site.prompt, f"{curve.summary.label} at {coordinate:.3g}{unit}")
-    screen.app.push_screen(screen.writings)
-    screen.writing_id = screen.bridge.write_on(screen.recipe, curve.direction, coordinate)
-
-
-def show_writings(screen: ProbeScreen, found: Continuations) -> None:
-    """Fill the dialog that is waiting for them, which may be behind another screen by now."""
-    if screen.writings is not None:
-        screen.writings.fill(found)
+    dialog = Writings(screen.recipe.site.prompt, f"{curve.summary.label} at {coordinate:.3g}{unit}")
+    screen.app.push_screen(dialog)
+    screen.ask(WriteOn(curve.direction, coordinate), dialog.fill)

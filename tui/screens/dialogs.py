@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -13,7 +13,8 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, Label, Markdown, OptionList, Static
 from textual.widgets.option_list import Option
 
-from engine.protocol import ActiveFeature, Continuations
+from engine.protocol import Answer
+from engine.questions.writing import Continuations
 from sessions.printable import printable
 
 BACK: list[BindingType] = [Binding("escape", "dismiss(None)", "back")]
@@ -104,14 +105,37 @@ class Help(ModalScreen[None]):
         self.query_one(VerticalScroll).focus()
 
 
-class _Reading(ModalScreen[None]):
-    """Text to read, that may hold anything: brackets in it are no markup."""
+class Reading(ModalScreen[None]):
+    """Text to read, that may hold anything: brackets in it are no markup. Waits for an answer where one is asked."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*BACK, Binding("q", "dismiss(None)", show=False)]
+    WAITING = ""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._answer: Answer | None = None
+
+    def head(self) -> Text:
+        """What stands above, from the start."""
+        return Text()
+
+    def body(self, found: Any) -> Text:
+        """What is said of what was found."""
+        return Text()
 
     def text(self) -> Text:
-        """What there is to read; nothing unless a kind of dialog says so."""
-        return Text()
+        """What there is to read."""
+        if self._answer is None:
+            return self.head().append(self.WAITING, style="not bold dim")
+        if self._answer.problem:
+            return self.head().append(self._answer.problem, style="not bold")
+        return self.head().append_text(self.body(self._answer.found))
+
+    def fill(self, answer: Answer) -> None:
+        """Show what came; it may come before the dialog is on the screen or after it has left."""
+        self._answer = answer
+        for widget in self.query("#reading").results(Static):
+            widget.update(self.text())
 
     def compose(self) -> ComposeResult:
         with VerticalScroll(classes="dialog reading"):
@@ -122,72 +146,31 @@ class _Reading(ModalScreen[None]):
         self.query_one(VerticalScroll).focus()
 
 
-class FeatureCard(_Reading):
-    """What one SAE feature seems to stand for."""
-
-    def __init__(self, feature: ActiveFeature) -> None:
-        super().__init__()
-        self._feature = feature
-
-    def text(self) -> Text:
-        feature, evidence = self._feature, self._feature.evidence
-        assert evidence is not None
-        text = Text(f"feature {feature.index}", style="bold")
-        text.append(f"   {feature.activation:.3g} here, {feature.share_of_l1:.0%} of L1; ", style="not bold")
-        text.append(f"fires on {evidence.rate:.2%} of the model's own text\n\n", style="not bold")
-        for word, tokens in (("raises ", evidence.raised), ("lowers ", evidence.lowered)):
-            text.append(word, style="dim")
-            text.append(" ".join(f"⟨{printable(token)}⟩" for token in tokens) + "\n", style="not bold")
-        text.append("\nwhere it fires most\n", style="dim")
-        for snippet in evidence.snippets:
-            text.append(f"{snippet.activation:>6.2f}  {printable(snippet.before)}", style="not bold")
-            text.append(printable(snippet.token), style="bold reverse")
-            text.append(f"{printable(snippet.after)}\n", style="not bold")
-        if not evidence.snippets:
-            text.append("nowhere in the text looked at\n", style="not bold")
-        return text
-
-
-class Writings(_Reading):
+class Writings(Reading):
     """What the model goes on to write, with a direction added and without; filled when it comes."""
+
+    WAITING = "writing ..."
 
     def __init__(self, prompt: str, what: str) -> None:
         super().__init__()
         self._prompt = prompt
         self._what = what
-        self._found: Continuations | None = None
 
-    def text(self) -> Text:
-        if self._found is None:
-            return self._head().append("writing ...", style="not bold dim")
-        return self._filled(self._found)
-
-    def _head(self) -> Text:
+    def head(self) -> Text:
         text = Text("what the model goes on to write\n", style="bold")
         text.append(f"{printable(self._prompt)} ...\n\n", style="not bold dim")
         return text
 
-    def fill(self, found: Continuations) -> None:
-        """Show what came; it may come before the dialog is on the screen or after it has left."""
-        self._found = found
-        for widget in self.query("#reading").results(Static):
-            widget.update(self.text())
-
-    def _filled(self, found: Continuations) -> Text:
-        text = self._head()
-        if found.problem:
-            text.append(found.problem, style="not bold")
-        else:
-            text.append("with ", style="dim")
-            text.append(printable(self._what), style="not bold")
-            text.append(
-                f", added at this token and every later one ({found.added_norm:.3g}, {found.share_of_norm:.0%} of the "
-                "norm); each pair drew the same random numbers\n",
-                style="not bold dim",
-            )
+    def body(self, found: Continuations) -> Text:
+        text = Text("with ", style="dim")
+        text.append(printable(self._what), style="not dim")
+        text.append(
+            f", added at this token and every later one ({found.added_norm:.3g}, {found.share_of_norm:.0%} of the "
+            "norm); each pair drew the same random numbers\n",
+        )
         for plain, steered in found.pairs:
-            text.append("\nas is     ", style="dim")
-            text.append(f"{printable(plain)}\n", style="not bold")
-            text.append("with it   ", style="bold")
-            text.append(f"{printable(steered)}\n", style="not bold")
+            text.append("\nas is     ")
+            text.append(f"{printable(plain)}\n", style="not dim")
+            text.append("with it   ", style="not dim bold")
+            text.append(f"{printable(steered)}\n", style="not dim")
         return text

@@ -21,9 +21,12 @@ from textual.widget import Widget
 from textual.widgets import Footer, Input, Label, Static
 
 from engine.errors import DirscopeError
-from engine.protocol import FeatureList
+from engine.protocol import Answer
+from engine.questions import Question
+from engine.questions.features import ActiveFeatures, FeatureList
 from engine.recipe import Recipe
 from engine.results import CurveResult, Event, RunStarted, Sketches
+from engine.worker import OVERTAKEN
 from sessions.catalogue import Session
 from tui import edits
 from tui.actions import ACTIONS
@@ -31,11 +34,11 @@ from tui.bridge import Bridge
 from tui.charts import View
 from tui.help import help_text
 from tui.messages import (
+    Answered,
     CountChanged,
     CursorMoved,
     EngineDied,
     FeatureAsked,
-    FeaturesFound,
     FeatureToggled,
     KindToggled,
     OptionsWanted,
@@ -43,13 +46,12 @@ from tui.messages import (
     RunEvents,
     RunFailed,
     RunKept,
-    WritingsFound,
 )
 from tui.pace import Pace
 from tui.picture import METRICS, Picture
 from tui.player import Player
 from tui.screens import asking, menus, showing
-from tui.screens.dialogs import Help, Writings
+from tui.screens.dialogs import Help
 from tui.screens.painting import paint
 from tui.widgets.curve_plot import CurvePlot
 from tui.widgets.direction_list import DirectionList
@@ -102,10 +104,8 @@ class ProbeScreen(Screen[None]):
         self.view = View()
         self.features = FeatureList("", ())
         self.run_id = 0
-        self.features_id = 0
-        self.writing_id = 0
-        self.writings: Writings | None = None
-        """The dialog that waits for what the model writes."""
+        self._waiting: dict[int, Callable[[Answer], None]] = {}
+        """What is done with the answers to questions, by their ids."""
         self.folder: Path | None = opened
         """Of the run on the screen, once it is whole on disk."""
         self.problem = ""
@@ -194,7 +194,7 @@ class ProbeScreen(Screen[None]):
             self.problem = ""
             self.site_is_current = True
             if self.player is None and self.bridge is not None:
-                self.features_id = self.bridge.list_features(self.recipe)
+                self.ask(ActiveFeatures(), self._on_features)
         if isinstance(event, CurveResult) and len(self.picture.curves) == 1 and not self.cursor_moved:
             self.view = replace(self.view, curve=0, step=self.picture.first_jump(event))
         if self.picture.curves or self.picture.sketches:
@@ -227,20 +227,26 @@ class ProbeScreen(Screen[None]):
         self.complain(message.text)
         self.notify(message.text, title=message.title, severity="error", timeout=10, markup=False)
 
-    @on(FeaturesFound)
-    def _on_features_found(self, message: FeaturesFound) -> None:
-        if message.run_id == self.features_id:
-            self.features = message.features
-            self.query_one(DirectionList).show(self.recipe, self.features)
+    def ask(self, question: Question, then: Callable[[Answer], None]) -> None:
+        """Have something found out at the recipe's site; a newer question of the same sort makes an older one moot."""
+        if self.bridge is not None:
+            self._waiting[self.bridge.ask(self.recipe, question)] = then
+
+    @on(Answered)
+    def _on_answered(self, message: Answered) -> None:
+        then = self._waiting.pop(message.ask_id, None)
+        if then is not None:
+            then(message.answer)
+
+    def _on_features(self, answer: Answer) -> None:
+        if answer.problem == OVERTAKEN:
+            return  # the newer run will ask for its own
+        self.features = answer.found or FeatureList("", (), problem=answer.problem)
+        self.query_one(DirectionList).show(self.recipe, self.features)
 
     @on(FeatureAsked)
     def _on_feature_asked(self, message: FeatureAsked) -> None:
         asking.show_feature(self, message.feature)
-
-    @on(WritingsFound)
-    def _on_writings_found(self, message: WritingsFound) -> None:
-        if message.run_id == self.writing_id:
-            asking.show_writings(self, message.found)
 
     # What the user does
 

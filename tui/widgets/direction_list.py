@@ -15,7 +15,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from engine.directions import DIRECTIONS
-from engine.protocol import FeatureList
+from engine.questions.features import FeatureList
 from engine.recipe import Recipe
 from sessions.printable import printable
 from tui.edits import count_of, direction_data, ticked_features
@@ -132,7 +132,7 @@ minus the base) or *along* (a vector in its own right).
             if f.index in shown or f.index in named:
                 on = f.index in named
                 text = Text("  ▣" if on else "  ▢", style=look("sae-feature").style, no_wrap=True)
-                raised = f" {printable(f.evidence.raised[0]).strip()}" if f.evidence is not None else ""
+                raised = f" {printable(f.raised[0]).strip()}" if f.raised else ""
                 numbers = f" #{f.index:<5}{f.activation:>6.2f} {f.share_of_l1:>4.0%}"
                 text.append(f"{numbers}{raised}", style="" if on else "dim")
                 rows.append(Row("sae-feature", f.index, text))

@@ -1,0 +1,57 @@
+"""How often each feature of an SAE fires on real activations of the run's own hook and position.
+
+Knows SAEs and populations.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.dictionaries.sae import Sae
+from engine.drawing import Population
+
+DENSE: Final = 0.5
+"""Features that fire on more tokens than this mostly cancel in differences (Conmy & Nanda, GDM update #1, 2024)."""
+ULTRA_RARE: Final = 1e-4
+"""Features that fire less often form a cluster of their own (Conmy, dictionary learning replication, 2024)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Firing:
+    """Counts over a population."""
+
+    n: int
+    """Activations looked at."""
+    counts: NDArray[np.int64]
+    """[d_sae]: on how many a feature is active."""
+
+    @property
+    def rates(self) -> NDArray[np.float64]:
+        """[d_sae]"""
+        return np.asarray(self.counts / self.n)
+
+
+def firing(sae: Sae, population: Population) -> Firing:
+    """Encode a population, by parts."""
+    counts = np.zeros(sae.n_features, np.int64)
+    for _, f in sae.encoded(population.vectors, population.means):
+        counts += (f != 0).sum(0)
+    return Firing(len(population.vectors), counts)
+
+
+def mark(rate: float, looked_at: int) -> str:
+    """`dense`, `rare`, `dead` or nothing: what to know of a feature before it is picked.
+
+    Args:
+        rate: share of tokens on which it is active.
+        looked_at: tokens; too few of them cannot tell a rare feature from a dead one.
+    """
+    if rate > DENSE:
+        return "dense"
+    if rate == 0:
+        return "dead" if looked_at >= 1 / ULTRA_RARE else "not seen"
+    return "rare" if rate < ULTRA_RARE else ""

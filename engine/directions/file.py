@@ -1,0 +1,99 @@
+"""`file`: a vector from a file, one tensor of a .safetensors file or one array of a .npy file.
+
+Pickles (.pt, .bin) are never opened: they can run anything. Recorded with the file's hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from safetensors import SafetensorError
+from safetensors.numpy import load
+
+from engine.directions import DIRECTIONS, DirectionKind, SingleSpec
+from engine.drawing import Base, Direction, DrawContext
+from engine.errors import DirectionError
+
+LARGEST_BYTES = 2_000_000_000
+
+
+class FileSpec(SingleSpec):
+    """A tensor of the file by its name, and a row of it where it has several."""
+
+    path: str = Field(min_length=1, description="a .safetensors or .npy file")
+    key: str | None = Field(None, min_length=1, description="the name of a tensor in the file")
+    row: int | None = Field(None, ge=0, description="a row from 0")
+
+
+def _draw(spec: FileSpec, context: DrawContext, base: Base, index: int) -> Direction:
+    path = Path(spec.path).expanduser()
+    data = _bytes(path)
+    array = _array(path, data, spec.key)
+    if array.ndim == 2 and (spec.row is not None or len(array) == 1):
+        row = spec.row or 0
+        if row >= len(array):
+            raise DirectionError(f"{path} has {len(array)} rows, use 0 to {len(array) - 1}; got row = {row}.")
+        array = array[row]
+    d = len(base.vector)
+    if array.shape != (d,):
+        shape = " x ".join(map(str, array.shape)) or "a single number"
+        hint = (
+            "name one with row" if array.ndim == 2 and array.shape[1] == d else "choose a file of this model and hook"
+        )
+        raise DirectionError(f"{path} holds a vector of shape {shape}, but the write hook has d_hook {d}: {hint}.")
+    if not np.isfinite(array).all():
+        raise DirectionError(f"{path} holds NaN or infinity: its direction cannot be used.")
+    vector = array.astype(np.float64)
+    if context.centred:
+        # The mean over d_model does nothing; kept, it would take a share of the length.
+        vector = vector - vector.mean()
+    if np.linalg.norm(vector) <= 1e-6 * np.linalg.norm(array):
+        raise DirectionError(f"The direction of {path} has no length: choose another.")
+    detail = {"path": str(path), "sha256": hashlib.sha256(data).hexdigest(), "key": spec.key, "row": spec.row}
+    return Direction("file", spec.key or path.stem, vector.astype(np.float32), detail)
+
+
+def _bytes(path: Path) -> bytes:
+    if path.suffix not in (".safetensors", ".npy"):
+        raise DirectionError(f"{path} is neither .safetensors nor .npy; pickles are never opened. Convert it first.")
+    try:
+        if path.stat().st_size > LARGEST_BYTES:
+            raise DirectionError(f"{path} is larger than {LARGEST_BYTES:,} bytes: save the direction by itself.")
+        return path.read_bytes()
+    except OSError as error:
+        raise DirectionError(f"Cannot read {path} ({error.strerror or error}): give a file with one vector.") from None
+
+
+def _array(path: Path, data: bytes, key: str | None) -> NDArray[Any]:
+    try:
+        if path.suffix == ".npy":
+            array = np.load(path, allow_pickle=False)
+        else:
+            tensors = load(data)
+            if key is None and len(tensors) == 1:
+                key = next(iter(tensors))
+            if key not in tensors:
+                raise DirectionError(f"{path} holds {', '.join(sorted(tensors)) or 'nothing'}: name one with key.")
+            array = tensors[key]
+    except (SafetensorError, ValueError, EOFError, TypeError, OSError) as error:
+        raise DirectionError(f"{path} is damaged or no vector file: {error}.") from None
+    if array.dtype.kind not in "fiu":
+        raise DirectionError(f"{path} holds {array.dtype} instead of numbers: save it as float32.")
+    return np.asarray(array)
+
+
+DIRECTIONS.register(
+    DirectionKind(
+        "file",
+        "along",
+        FileSpec,
+        _draw,
+        "a vector from a .safetensors or .npy file",
+        example='path = "direction.safetensors"',
+    )
+)

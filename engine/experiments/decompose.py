@@ -1,0 +1,94 @@
+"""`decompose`: the base, or directions from it, as sums of SAE features by the encoder and by gradient pursuit.
+
+Table `parts`: the features of each reading. Table `explained`: the fraction of the squared length explained by 1, 2,
+... features, beside a random dictionary of the same size. Table `scatter`, with `options.feature`: that feature's
+encoder activation and pursuit weight on members of the population, which agree where it is strong and hardly where it
+is weak (Smith, GDM mechanistic interpretability team's progress update #1, 2024).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from engine.experiments import EXPERIMENTS, Experiment, NoOptions, unheld
+
+if TYPE_CHECKING:
+    from engine.laboratory import Laboratory
+    from engine.results import Event
+
+PARTS, EXPLAINED, SCATTER = "parts", "explained", "scatter"
+
+
+class DecomposeOptions(NoOptions):
+    """What is taken apart, into how many."""
+
+    of: Literal["directions", "base"] = Field("directions", description="'directions' or 'base'")
+    k: int = Field(32, ge=1, description="a whole number of at least 1")
+    feature: int | None = Field(None, ge=0, description="a feature index from 0")
+    members: int = Field(200, ge=2, description="a whole number of at least 2: how many the scatter shows")
+
+
+def _run(lab: Laboratory) -> Iterator[Event]:
+    return unheld(lab, _rows(lab))
+
+
+def _rows(lab: Laboratory) -> Iterator[Event]:
+    from engine.dictionaries.decompose import decompose
+    from engine.results import RowResult
+
+    options = lab.recipe.options
+    assert isinstance(options, DecomposeOptions)
+    base = next(lab.bases())
+    wanted = [lab.draw(spec, base, i) for spec, i in lab.direction_order] if options.of == "directions" else [None]
+    for direction in wanted:
+        lab.checkpoint()
+        what = base.label if direction is None else direction.label
+        vector = None if direction is None else direction.vector
+        found = decompose(lab.features, base, vector, options.k, lab.seed, what)
+        for row in found.rows:
+            yield RowResult(PARTS, {"of": what, **row})
+        curves = (found.encoder_explained, found.pursuit_explained, found.random_explained)
+        for k, shares in enumerate(zip_longest(*curves), start=1):
+            values = dict(zip(("encoder", "pursuit", "random_dictionary"), shares, strict=True))
+            yield RowResult(EXPLAINED, {"of": what, "k": k, **values})
+    if options.feature is not None:
+        yield from _scatter(lab, options.feature, options.k, options.members)
+
+
+def _scatter(lab: Laboratory, feature: int, k: int, members: int) -> Iterator[Event]:
+    from engine.dictionaries.pursuit import pursue
+    from engine.directions.sae_feature import checked_features
+    from engine.drawing import member
+    from engine.results import RowResult
+
+    checked_features(lab.features, [feature])
+    for row in range(min(members, len(lab.population.vectors))):
+        lab.checkpoint()
+        real = member(lab.population, row)
+        codes = pursue(real.vector - lab.features.bias(real), lab.features.atoms(real), k)
+        weights = dict(zip(codes[-1].support, codes[-1].weights, strict=True)) if codes else {}
+        encoder = float(lab.features.activations(real)[feature])
+        values = {"member": row, "feature": feature, "encoder": encoder, "pursuit": float(weights.get(feature, 0.0))}
+        yield RowResult(SCATTER, values)
+
+
+EXPERIMENTS.register(
+    Experiment(
+        name="decompose",
+        summary="a base or directions as sums of SAE features, by encoder and by gradient pursuit",
+        run=_run,
+        default_bases=({"kind": "prompt"},),
+        default_directions=({"kind": "real-other", "count": 4},),
+        options=DecomposeOptions,
+        tables={
+            PARTS: ("rank", "coefficient", "plus", "minus", "length", "explained"),
+            EXPLAINED: ("k", "encoder", "pursuit", "random_dictionary"),
+            SCATTER: ("encoder", "pursuit"),
+        },
+        needs_sae=True,
+    )
+)

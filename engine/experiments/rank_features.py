@@ -1,0 +1,97 @@
+"""`rank-features`: every SAE feature by how soon the output moves along it, from one base, against a null.
+
+For each feature the threshold of its contribution, and an empirical p against `nulls` draws of the same family from the
+same base (`random-mixture`): the share of nulls that reach the level at least as soon. p is of one feature; with many
+features, the smallest ones are small by chance too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from engine.experiments import EXPERIMENTS, Experiment, NoOptions
+
+if TYPE_CHECKING:
+    from engine.laboratory import Laboratory
+    from engine.results import Event
+
+RANKING, NULLS = "ranking", "nulls"
+COLUMNS = ("activation", "share_of_l1", "rate", "length", "threshold", "p")
+
+
+class RankOptions(NoOptions):
+    """Which features, which way, and how many nulls."""
+
+    which: Literal["active", "all"] = Field("active", description="'active' or 'all'")
+    sign: Literal["+", "-"] = Field("+", description="'+' or '-'")
+    nulls: int = Field(200, ge=1, description="a whole number of at least 1")
+
+
+def _run(lab: Laboratory) -> Iterator[Event]:
+    import numpy as np
+
+    from engine.results import Progress, RowResult
+    from engine.thresholds import AT_ONCE, empirical_p, null_vectors, thresholds
+
+    options = lab.recipe.options
+    assert isinstance(options, RankOptions)
+    base = next(lab.bases())
+    sae = lab.features
+    activations = sae.activations(base)
+    order = [int(i) for i in np.argsort(-np.abs(activations), kind="stable")]
+    features = [i for i in order if options.which == "all" or activations[i] != 0]
+    held_nulls, done = (lab.held.rows.get(table, 0) for table in (NULLS, RANKING))
+    total = options.nulls + len(features)
+    if done >= len(features):
+        return
+    nulls: dict[int, float | None] = {}
+    drawn = null_vectors(lab, base, "along", options.nulls)
+    for number, found in thresholds(lab, base, drawn, ["a null"] * len(drawn)):
+        nulls[number] = found
+        if len(nulls) % AT_ONCE == 0:
+            yield Progress("drawing nulls", len(nulls), total)
+    for number in range(held_nulls, options.nulls):
+        yield RowResult(NULLS, {"null": number, "threshold": nulls[number], "censored": nulls[number] is None})
+    l1 = float(np.abs(activations).sum()) or 1.0
+    rates = lab.firing_rates
+    # Blocks begin where they would in a whole run, so that each feature is computed in the same company.
+    for start in range(done // AT_ONCE * AT_ONCE, len(features), AT_ONCE):
+        block = features[start : start + AT_ONCE]
+        vectors = sae.contributions(base, block) * (-1 if options.sign == "-" else 1)
+        found_here = dict(thresholds(lab, base, list(vectors), [f"feature {i}" for i in block]))
+        for place, feature in enumerate(block):
+            if start + place < done:
+                continue
+            reached = found_here[place]
+            yield RowResult(
+                RANKING,
+                {
+                    "feature": feature,
+                    "sign": options.sign,
+                    "activation": float(activations[feature]),
+                    "share_of_l1": float(abs(activations[feature])) / l1,
+                    "rate": float(rates[feature]),
+                    "length": float(np.linalg.norm(vectors[place])),
+                    "threshold": reached,
+                    "censored": reached is None,
+                    "p": empirical_p(reached, nulls.values()),
+                },
+            )
+        yield Progress("ranking", options.nulls + start + len(block), total)
+
+
+EXPERIMENTS.register(
+    Experiment(
+        name="rank-features",
+        summary="every SAE feature by its threshold from one base, with p against 200 nulls",
+        run=_run,
+        default_bases=({"kind": "prompt"},),
+        default_directions=({"kind": "sae-feature"},),
+        options=RankOptions,
+        tables={RANKING: COLUMNS, NULLS: ("threshold",)},
+        needs_sae=True,
+    )
+)
