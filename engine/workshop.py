@@ -55,8 +55,9 @@ def room_for(window: int) -> int:
 
 
 def _both(sae: Sae, population: Population) -> Hashable:
-    # The hash is of token ids alone, and the typical distance of what a model makes of them at a place.
-    return sae.sha256, sae.uncentred, population.hash, population.typical_distance
+    # The same tensors may be read in another way; and a population's hash is of token ids alone, its typical distance
+    # of what a model makes of them at a place.
+    return sae.release, sae.sae_id, sae.sha256, population.hash, population.typical_distance
 
 
 class Workshop:
