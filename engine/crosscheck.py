@@ -45,25 +45,15 @@ class SelfCheck:
 def self_check(model: Model, report: Report = lambda text: None) -> SelfCheck:
     """Check the hot path of a model on a few tokens, by every arrangement, with a short and a longer suffix."""
     report("checking the forward pass")
-    ids = [(7 * i + 3) % model.d_vocab for i in range(9)]
-    position = 6
-    write = parse_hook(f"blocks.{min(1, model.n_layers - 1)}.hook_resid_pre", model.n_layers)
-    forward = Forward(model, write, [parse_hook(default_read(model.n_layers), model.n_layers)])
-    worst, refused = 0.0, dict[Rule, float]()
-    rules: tuple[Rule, ...] = ("tree", "batch") if model.has_cache else ()
-    for rule in rules:
-        apart = max(_apart(forward, ids[: position + 1], position, rule), _apart(forward, ids, position, rule))
-        if apart <= TOLERANCE[model.dtype]:
-            worst = max(worst, apart)
-        else:
-            refused[rule] = apart
+    worst, refused = check_arrangements(model)
     report("booting transformer-lens")
+    forward, ids, position = _asked(model)
     hosts = forward.hosts([ids], position)
     vectors = _moved(hosts.raw[0], 2)
     plain = forward.full(hosts, vectors[None]).logits[0].float().log_softmax(-1)
     try:
         bridge = boot_bridge(model)
-        through_bridge = _bridge_log_probs(bridge, model, ids, position, write.name, vectors)
+        through_bridge = _bridge_log_probs(bridge, model, ids, position, forward.write.name, vectors)
     except Exception as error:
         # The bridge is a second opinion: an architecture it cannot boot still runs, and the run record says so.
         problem = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
@@ -72,6 +62,27 @@ def self_check(model: Model, report: Report = lambda text: None) -> SelfCheck:
     # Where it boots and disagrees, the plain pass of the model's own modules is what is true: the record says so.
     problem = "" if apart <= BRIDGE_TOLERANCE[model.dtype] else f"log-probabilities differ by {apart:.2g}"
     return SelfCheck(worst, apart, problem, refused)
+
+
+def check_arrangements(model: Model) -> tuple[float, dict[Rule, float]]:
+    """The largest difference of the arrangements that may be used, and those that may not with theirs."""
+    forward, ids, position = _asked(model)
+    worst, refused = 0.0, dict[Rule, float]()
+    rules: tuple[Rule, ...] = ("tree", "batch") if model.has_cache else ()
+    for rule in rules:
+        apart = max(_apart(forward, ids[: position + 1], position, rule), _apart(forward, ids, position, rule))
+        if apart <= TOLERANCE[model.dtype]:
+            worst = max(worst, apart)
+        else:
+            refused[rule] = apart
+    return worst, refused
+
+
+def _asked(model: Model) -> tuple[Forward, list[int], int]:
+    """What is computed in all ways: a hook, some tokens and a position."""
+    ids = [(7 * i + 3) % model.d_vocab for i in range(9)]
+    write = parse_hook(f"blocks.{min(1, model.n_layers - 1)}.hook_resid_pre", model.n_layers)
+    return Forward(model, write, [parse_hook(default_read(model.n_layers), model.n_layers)]), ids, 6
 
 
 def _moved(raw: Tensor, copies: int) -> Tensor:

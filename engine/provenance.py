@@ -78,12 +78,36 @@ def _slow_warning(lab: Laboratory) -> list[str]:
     ]
 
 
+def site_record(lab: Laboratory) -> dict[str, Any]:
+    """Where the run perturbs and reads, with every `auto` resolved, and how the base lies among real activations."""
+    recipe, where, population = lab.recipe, lab.where, lab.population
+    x = lab.site.vector.astype(np.float64)
+    norms = np.linalg.norm(population.vectors.astype(np.float64), axis=1)
+    return {
+        "prompt": recipe.site.prompt,
+        "token_ids": list(where.token_ids),
+        "tokens": list(where.strings),
+        "bos": where.bos,
+        "position": where.position,
+        "read_position": where.read_position,
+        "write": where.write.name,
+        "read": [h.name for h in where.reads],
+        "basis": "centred" if lab.centred else "raw",
+        "norm": float(np.linalg.norm(x)),
+        "norm_percentile": float((norms < np.linalg.norm(x)).mean() * 100),
+        "distance_from_mean": float(np.linalg.norm(x - population.mean)),
+    }
+
+
+def run_warnings(lab: Laboratory) -> list[str]:
+    """What a reader of the run should know before its curves; of the SAE only where one was asked for."""
+    return [*lab.population.warnings, *_grid_warning(lab), *_slow_warning(lab), *lab.sae_warnings]
+
+
 def describe(lab: Laboratory, check: SelfCheck) -> dict[str, Any]:
     """The record of a run, with every `auto` resolved."""
-    model, where, population, recipe = lab.model, lab.where, lab.population, lab.recipe
-    x = lab.site.vector.astype(np.float64)
+    model, population, recipe = lab.model, lab.population, lab.recipe
     source, seed = resolved_source(recipe.population, model, room_for(population.token_ids.shape[1]))
-    norms = np.linalg.norm(population.vectors.astype(np.float64), axis=1)
     info: dict[str, Any] = {
         "experiment": recipe.experiment,
         "versions": versions(),
@@ -109,20 +133,7 @@ def describe(lab: Laboratory, check: SelfCheck) -> dict[str, Any]:
             "transformer_lens_problem": check.bridge_problem,
         },
         "tokenizer": {"class": type(model.tokenizer).__name__, "bos_id": model.bos},
-        "site": {
-            "prompt": recipe.site.prompt,
-            "token_ids": list(where.token_ids),
-            "tokens": list(where.strings),
-            "bos": where.bos,
-            "position": where.position,
-            "read_position": where.read_position,
-            "write": where.write.name,
-            "read": [h.name for h in where.reads],
-            "basis": "centred" if lab.centred else "raw",
-            "norm": float(np.linalg.norm(x)),
-            "norm_percentile": float((norms < np.linalg.norm(x)).mean() * 100),
-            "distance_from_mean": float(np.linalg.norm(x - population.mean)),
-        },
+        "site": site_record(lab),
         "prompts": _prompts(lab),
         "population": {
             "source": source,
@@ -148,7 +159,7 @@ def describe(lab: Laboratory, check: SelfCheck) -> dict[str, Any]:
         "sae": None,
         "n_bases": lab.n_bases,
         "n_curves": lab.n_curves,
-        "warnings": [*population.warnings, *_grid_warning(lab), *_slow_warning(lab)],
+        "warnings": [],
         "definitions": dict(DEFINITIONS),
         "tables": {},
     }
@@ -167,5 +178,5 @@ def describe(lab: Laboratory, check: SelfCheck) -> dict[str, Any]:
             "trained_on_mean": sae.uncentred,
             "neuronpedia": sae.neuronpedia,
         }
-        info["warnings"] += lab.sae_warnings
+    info["warnings"] = run_warnings(lab)
     return info

@@ -119,6 +119,10 @@ class Workshop:
         key = (model.weights_sha256, section.release, section.sae_id, hook.name)
         return self._saes.get(key, lambda: load_sae(section, model, hook, self._report))
 
+    def keep_sae(self, model: Model, section: SaeSection, hook: HookPoint, sae: Sae) -> None:
+        """Have an SAE that is in memory be the one of a section and hook."""
+        self._saes.get((model.weights_sha256, section.release, section.sae_id, hook.name), lambda: sae)
+
     def fit(self, sae: Sae, population: Population) -> Fit:
         """How well an SAE rebuilds a population."""
         return self._fits.get(_both(sae, population), lambda: fit(sae, population))

@@ -1,7 +1,7 @@
 """`dirscope export`: what people take away from a run.
 
 csv, parquet and jsonl hold one value per row (run, curve, step, metric, value), or the rows of a run's table; md is the
-summary to paste; svg and png are the picture.
+summary to paste; svg and png are the picture; py computes one curve again with plain transformer-lens.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -19,19 +20,29 @@ from engine.errors import RunFailedError, UsageError
 from sessions.digest import digest, number, table_lines
 from sessions.reader import Run, read_run
 from sessions.schema import plain
+from sessions.snippet import snippet
 from sessions.tables import curve_table
 
 
-def _tidy(run: Run) -> pa.Table:
+@dataclass(frozen=True)
+class Part:
+    """Which part of a run is wanted, where a format holds only one."""
+
+    curve: int = 0
+    table: str | None = None
+
+
+def _tidy(run: Run, part: Part) -> pa.Table:
     tables = run.tables
-    if len(tables) > 1:
-        raise UsageError(f"This run has the tables {', '.join(tables)}: take them from {run.folder / 'tables'}.")
-    table = pa.Table.from_pylist([dict(row) for row in next(iter(tables.values()))]) if tables else curve_table(run)
+    name = part.table or next(iter(tables), "")
+    if (name and name not in tables) or (len(tables) > 1 and part.table is None):
+        raise UsageError(f"This run has the tables {', '.join(tables) or '(none)'}: name one of them with --table.")
+    table = pa.Table.from_pylist([dict(row) for row in tables[name]]) if tables else curve_table(run)
     return table.add_column(0, "run", pa.array([run.folder.name] * len(table), pa.string()))
 
 
-def _csv(run: Run, file: Path) -> None:
-    table = _tidy(run)
+def _csv(run: Run, file: Path, part: Part) -> None:
+    table = _tidy(run, part)
     with file.open("w", newline="", encoding="utf-8") as handle:
         writer = csv.writer(handle)
         writer.writerow(table.column_names)
@@ -39,13 +50,13 @@ def _csv(run: Run, file: Path) -> None:
             writer.writerows(zip(*[batch.column(i).to_pylist() for i in range(batch.num_columns)], strict=True))
 
 
-def _parquet(run: Run, file: Path) -> None:
-    pq.write_table(_tidy(run), file)
+def _parquet(run: Run, file: Path, part: Part) -> None:
+    pq.write_table(_tidy(run, part), file)
 
 
-def _jsonl(run: Run, file: Path) -> None:
+def _jsonl(run: Run, file: Path, part: Part) -> None:
     with file.open("w", encoding="utf-8") as handle:
-        for row in _tidy(run).to_pylist():
+        for row in _tidy(run, part).to_pylist():
             handle.write(json.dumps(plain(row), allow_nan=False) + "\n")
 
 
@@ -79,28 +90,33 @@ def markdown(run: Run) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _markdown(run: Run, file: Path) -> None:
+def _markdown(run: Run, file: Path, part: Part) -> None:
     file.write_text(markdown(run), encoding="utf-8")
 
 
-def _figure(run: Run, file: Path) -> None:
+def _snippet(run: Run, file: Path, part: Part) -> None:
+    file.write_text(snippet(run, part.curve), encoding="utf-8")
+
+
+def _figure(run: Run, file: Path, part: Part) -> None:
     from sessions.figure import draw_figure
 
     draw_figure(run, file)
 
 
-FORMATS: Final[dict[str, Callable[[Run, Path], None]]] = {
+FORMATS: Final[dict[str, Callable[[Run, Path, Part], None]]] = {
     "csv": _csv,
     "parquet": _parquet,
     "jsonl": _jsonl,
     "md": _markdown,
     "svg": _figure,
     "png": _figure,
+    "py": _snippet,
 }
 
 
-def export(folder: Path, form: str, file: Path) -> None:
-    """Write a run in one of `FORMATS`.
+def export(folder: Path, form: str, file: Path, part: Part = Part()) -> None:
+    """Write a run, or a part of it, in one of `FORMATS`.
 
     Raises:
         UsageError: The format is unknown or the file cannot be written.
@@ -114,9 +130,9 @@ def export(folder: Path, form: str, file: Path) -> None:
     run = read_run(folder)
     if not run.curves and not run.tables:
         raise RunFailedError(f"{folder} holds no results yet: there is nothing to export.")
-    if not run.curves and form in ("svg", "png"):
-        raise UsageError(f"{folder} holds tables, which have no picture: use csv, parquet, jsonl or md.")
+    if not run.curves and form in ("svg", "png", "py"):
+        raise UsageError(f"{folder} holds tables, which have no picture and no curve: use csv, parquet, jsonl or md.")
     try:
-        FORMATS[form](run, file)
+        FORMATS[form](run, file, part)
     except OSError as error:
         raise UsageError(f"Cannot write {file} ({error.strerror or error}): choose another --out.") from None

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from safetensors.numpy import save_file
 
 from engine.errors import RunFolderError
-from engine.results import CurveResult
+from engine.frames import curve_columns
 from sessions.reader import Run
 
 CURVES: Final = pa.schema(
@@ -79,27 +79,8 @@ TOKENS: Final = pa.schema(
 
 def curve_table(run: Run) -> pa.Table:
     """Every value of every curve, one a row."""
-    pieces = [_curve_rows(curve) for curve in run.curves]
+    pieces = [pa.table(dict(curve_columns(curve)), schema=CURVES) for curve in run.curves]
     return pa.concat_tables(pieces) if pieces else CURVES.empty_table()
-
-
-def _curve_rows(curve: CurveResult) -> pa.Table:
-    series = [(r, m, v) for r, by in curve.values.items() for m, v in by.items()]
-    n, k = len(curve.coordinate), len(series)
-    return pa.table(
-        {
-            "curve": np.full(n * k, curve.summary.curve),
-            "base": np.full(n * k, curve.summary.base),
-            "step": np.tile(np.arange(n), k),
-            "kind": pa.array([curve.summary.kind] * (n * k)),
-            "distance": np.tile(curve.distance, k),
-            "angle": np.tile(curve.angle, k),
-            "read": pa.array([read for read, _, _ in series for _ in range(n)]),
-            "metric": pa.array([metric for _, metric, _ in series for _ in range(n)]),
-            "value": np.concatenate([v for _, _, v in series]),
-        },
-        schema=CURVES,
-    )
 
 
 def summary_table(run: Run) -> pa.Table:

@@ -15,7 +15,7 @@ from typing import Any, Final, NoReturn
 EPILOG: Final = """\
 commands:
   dirscope replay RUN|SESSION [--verify]        play a run back (no model needed), or compute it again and compare
-  dirscope export RUN --format FORMAT --out FILE    csv, parquet, jsonl, md, svg or png
+  dirscope export RUN --format FORMAT --out FILE    csv, parquet, jsonl, md, svg, png or py
   dirscope sessions list|show|rm                what is kept
   dirscope paths | doctor | bench               where files live, what works here, the engine against naive ways
 
@@ -78,14 +78,16 @@ def _sub_parser(command: str) -> argparse.ArgumentParser:
             parser.add_argument("--speed", type=float, default=1.0, metavar="X", help="multiple of the recorded pace")
             parser.add_argument("--no-mouse", action="store_true", help="leave the mouse to the terminal")
         case "export":
-            parser.description = "Write a run as csv, parquet, jsonl, md, svg or png."
+            parser.description = "Write a run as csv, parquet, jsonl, md, svg, png or py (transformer-lens code)."
             parser.add_argument("run", metavar="RUN")
             parser.add_argument(
                 "--format",
                 dest="form",
                 metavar="FORMAT",
-                help="csv, parquet, jsonl, md, svg or png (default: the suffix's)",
+                help="csv, parquet, jsonl, md, svg, png or py (default: the suffix's)",
             )
+            parser.add_argument("--curve", type=int, default=0, metavar="N", help="which curve py computes again")
+            parser.add_argument("--table", metavar="NAME", help="which table, of a run with several")
             parser.add_argument("--out", type=Path, required=True, metavar="FILE")
         case "sessions":
             parser.description = "List, show or remove what is kept."
@@ -149,11 +151,12 @@ def _app_for_replay(folder: Path, speed: float) -> Any:
 
 def _export(arguments: argparse.Namespace) -> int:
     from sessions.catalogue import find, one_run
-    from sessions.export import export
+    from sessions.export import Part, export
     from sessions.paths import places
 
     folder = one_run(find(arguments.run, places().sessions))
-    export(folder, arguments.form or arguments.out.suffix.lstrip(".").lower(), arguments.out)
+    part = Part(arguments.curve, arguments.table)
+    export(folder, arguments.form or arguments.out.suffix.lstrip(".").lower(), arguments.out, part)
     print(f"wrote {arguments.out}", file=sys.stderr)
     return 0
 

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from engine.directions import DIRECTIONS, DirectionKind, SingleSpec
-from engine.drawing import Base, Direction, DrawContext
+from engine.drawing import Base, Direction, DrawContext, Vector
 from engine.errors import DirectionError
 
 LARGEST_BYTES = 2_000_000_000
@@ -39,23 +39,35 @@ def _draw(spec: FileSpec, context: DrawContext, base: Base, index: int) -> Direc
         if row >= len(array):
             raise DirectionError(f"{path} has {len(array)} rows, use 0 to {len(array) - 1}; got row = {row}.")
         array = array[row]
+    if array.ndim == 2 and array.shape[1] == len(base.vector):
+        raise DirectionError(f"{path} holds {len(array)} vectors: name one with row, 0 to {len(array) - 1}.")
+    vector = checked(array, str(path), base, context)
+    detail = {"path": str(path), "sha256": hashlib.sha256(data).hexdigest(), "key": spec.key, "row": spec.row}
+    return Direction("file", spec.key or path.stem, vector, detail)
+
+
+def checked(array: NDArray[Any], name: str, base: Base, context: DrawContext) -> Vector:
+    """A vector from outside, in the basis of the write hook [d_hook].
+
+    Raises:
+        DirectionError: It has another width, is not finite, or has no length.
+    """
     d = len(base.vector)
     if array.shape != (d,):
         shape = " x ".join(map(str, array.shape)) or "a single number"
-        hint = (
-            "name one with row" if array.ndim == 2 and array.shape[1] == d else "choose a file of this model and hook"
+        raise DirectionError(
+            f"{name} holds a vector of shape {shape}, but the write hook has d_hook {d}: choose one of this model and "
+            "hook."
         )
-        raise DirectionError(f"{path} holds a vector of shape {shape}, but the write hook has d_hook {d}: {hint}.")
     if not np.isfinite(array).all():
-        raise DirectionError(f"{path} holds NaN or infinity: its direction cannot be used.")
+        raise DirectionError(f"{name} holds NaN or infinity: its direction cannot be used.")
     vector = array.astype(np.float64)
     if context.centred:
         # The mean over d_model does nothing; kept, it would take a share of the length.
         vector = vector - vector.mean()
     if np.linalg.norm(vector) <= 1e-6 * np.linalg.norm(array):
-        raise DirectionError(f"The direction of {path} has no length: choose another.")
-    detail = {"path": str(path), "sha256": hashlib.sha256(data).hexdigest(), "key": spec.key, "row": spec.row}
-    return Direction("file", spec.key or path.stem, vector.astype(np.float32), detail)
+        raise DirectionError(f"The direction of {name} has no length: choose another.")
+    return np.asarray(vector, dtype=np.float32)
 
 
 def _bytes(path: Path) -> bytes:

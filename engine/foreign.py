@@ -1,0 +1,98 @@
+"""Models that are in memory already: Hugging Face networks and transformer-lens models, as one of ours.
+
+Knows how to wrap them; the caller's own model is left as it is.
+"""
+
+from __future__ import annotations
+
+import copy
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from engine.errors import LoadError
+from engine.models import Model, from_network, load_model
+from engine.recipe import ModelSection
+
+
+def as_model(source: Any, tokenizer: Any = None) -> Model:
+    """A model by name, a Hugging Face network, or a transformer-lens model.
+
+    Args:
+        source: what `model.name` of a recipe takes, a `PreTrainedModel` (causal), a `HookedTransformer` or a
+            `TransformerBridge`.
+        tokenizer: of the network; transformer-lens models bring their own.
+
+    Raises:
+        LoadError: It is none of these, has no tokenizer, or its architecture is not supported.
+    """
+    if isinstance(source, Model):
+        return source
+    if isinstance(source, str):
+        return load_model(ModelSection(name=source))
+    if isinstance(source, PreTrainedModel):
+        if tokenizer is None:
+            raise LoadError(
+                "A network in memory needs its tokenizer: give tokenizer=AutoTokenizer.from_pretrained(...)."
+            )
+        return from_network(f"{type(source).__name__} in memory", _twin(source), tokenizer)
+    if isinstance(source, nn.Module) and hasattr(source, "run_with_hooks") and hasattr(source, "blocks"):
+        tokenizer = tokenizer if tokenizer is not None else getattr(source, "tokenizer", None)
+        if tokenizer is None:
+            raise LoadError("This transformer-lens model has no tokenizer: give it with tokenizer=.")
+        name = getattr(source.cfg, "model_name", "") or "transformer-lens model"
+        network: Any = _ThroughLens(source)
+        return from_network(f"{name} in memory", network, tokenizer)
+    raise LoadError(
+        f"{type(source).__name__} is no model: give a name, a Hugging Face causal model, or a transformer-lens model."
+    )
+
+
+def _twin(network: PreTrainedModel) -> PreTrainedModel:
+    """The same network with every tensor shared, whose attention takes masks as we make them."""
+    shared = {id(t): t for t in [*network.parameters(), *network.buffers()]}
+    twin = copy.deepcopy(network, shared).eval()
+    twin.set_attn_implementation("eager")
+    return twin
+
+
+class _ThroughLens(nn.Module):
+    """A transformer-lens model behind the few things that we ask of a network: whole forward passes, exact and slow.
+
+    Its list of blocks is found like any other's; having no cache that branches could share, it runs prompt by prompt.
+    """
+
+    def __init__(self, lens: nn.Module) -> None:
+        super().__init__()
+        self.lens = lens
+        cfg: Any = lens.cfg
+        self.config = SimpleNamespace(
+            hidden_size=cfg.d_model,
+            vocab_size=cfg.d_vocab,
+            num_hidden_layers=cfg.n_layers,
+            max_position_embeddings=cfg.n_ctx,
+        )
+        self.eval()
+
+    @property
+    def device(self) -> torch.device:
+        """Of its parameters."""
+        return next(self.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of its parameters."""
+        return next(self.parameters()).dtype
+
+    def get_output_embeddings(self) -> nn.Module:
+        """What gives the logits."""
+        head = self.lens.unembed
+        assert isinstance(head, nn.Module)
+        return head
+
+    def forward(self, input_ids: Tensor, use_cache: bool = False) -> Any:
+        """Logits of whole prompts [batch, pos]."""
+        return SimpleNamespace(logits=self.lens(input_ids, return_type="logits"))

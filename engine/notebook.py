@@ -1,0 +1,126 @@
+"""The notebook bridge: curves of a model, an SAE or a tensor that is in memory, in a few lines.
+
+The same pieces as the app and batch runs, without a worker and without files. Knows the laboratory; no sessions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from engine.crosscheck import check_arrangements
+from engine.dictionaries.loading import wrap_sae
+from engine.directions.vector import packed
+from engine.experiments import run_rays
+from engine.foreign import as_model
+from engine.frames import curve_frame, summary_frame
+from engine.laboratory import Laboratory
+from engine.models import Model
+from engine.provenance import run_warnings, site_record
+from engine.recipe import Recipe, parse_recipe
+from engine.results import BaseResult, CurveResult, Note
+from engine.workshop import Workshop
+
+
+@dataclass(frozen=True, eq=False)
+class Probe:
+    """What came of `probe`."""
+
+    recipe: Recipe
+    """Every default written out; `recipe.toml()` runs again in the app or in batch where the model has a name."""
+    site: Mapping[str, Any]
+    """Tokens, position, hooks, norm and typical distance."""
+    bases: tuple[BaseResult, ...]
+    results: tuple[CurveResult, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def curves(self) -> Any:
+        """Every value as a pandas DataFrame: curve, base, step, kind, distance, angle, read, metric, value."""
+        return curve_frame(self.results)
+
+    @property
+    def summary(self) -> Any:
+        """A row per curve as a pandas DataFrame: kind, label, threshold, plateau_length, ..."""
+        return summary_frame(self.results)
+
+
+def probe(
+    model: Any,
+    prompt: str,
+    *,
+    directions: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+    sae: Any = None,
+    tokenizer: Any = None,
+    write: str | None = None,
+    **sections: Any,
+) -> Probe:
+    """Curves from one place of a prompt.
+
+    Args:
+        model: a name ("embedded", a directory, a Hub id), a Hugging Face causal model, a transformer-lens model, or
+            what `as_model` gave.
+        prompt: its last token is the base, unless `site={"position": ...}` says otherwise.
+        directions: tables as in a recipe; or a mapping from kind to count, in which a tensor or array under any other
+            name is a direction of its own. Default: 8 each of random, real-other and isotropic.
+        sae: a sae-lens SAE in memory, or "RELEASE:SAE_ID"; for kinds that need one.
+        tokenizer: for a network in memory.
+        write: the hook that is perturbed; default `blocks.1.hook_resid_pre`.
+        sections: any other section of a recipe as a table, such as `path={"mode": "sphere"}`, or `seed=1`.
+
+    Raises:
+        DirscopeError: In one sentence, as everywhere.
+    """
+    loaded = as_model(model, tokenizer)
+    site = {**sections.pop("site", {}), "prompt": prompt, **({"write": write} if write is not None else {})}
+    data: dict[str, Any] = {"site": site, **sections}
+    if directions is not None:
+        data["directions"] = _tables(directions)
+    if isinstance(sae, str):
+        release, _, sae_id = sae.partition(":")
+        data["sae"] = {"release": release, **({"sae_id": sae_id} if sae_id else {})}
+    data["model"] = {"name": loaded.name, **data.get("model", {})}
+    recipe = parse_recipe(data)
+    workshop = Workshop()
+    for rule in _refused(loaded):
+        workshop.layouts.refuse(loaded, rule)
+    lab = Laboratory(loaded, recipe, workshop)
+    if sae is not None and not isinstance(sae, str):
+        workshop.keep_sae(loaded, recipe.sae, lab.where.write, wrap_sae(sae, loaded, lab.where.write, "memory", "SAE"))
+    threads = torch.get_num_threads()
+    try:
+        lab.use_threads()
+        events = list(run_rays(lab))
+    finally:
+        torch.set_num_threads(threads)
+    return Probe(
+        recipe=recipe,
+        site={**site_record(lab), "typical_distance": lab.population.typical_distance},
+        bases=tuple(e for e in events if isinstance(e, BaseResult)),
+        results=tuple(sorted((e for e in events if isinstance(e, CurveResult)), key=lambda c: c.summary.curve)),
+        warnings=(*run_warnings(lab), *(e.text for e in events if isinstance(e, Note))),
+    )
+
+
+def _refused(model: Model) -> tuple[Any, ...]:
+    return tuple(check_arrangements(model)[1]) if model.has_cache else ()
+
+
+def _tables(directions: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Directions as tables of a recipe."""
+    if not isinstance(directions, Mapping):
+        return [dict(table) for table in directions]
+    tables: list[dict[str, Any]] = []
+    for name, value in directions.items():
+        if isinstance(value, int):
+            tables.append({"kind": name, "count": value})
+        elif isinstance(value, Mapping):
+            tables.append({"kind": name, **value})
+        else:
+            array = value.detach().cpu().float().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
+            tables.append({"kind": "vector", "label": name, "data": packed(array.astype(np.float32).reshape(-1))})
+    return tables
