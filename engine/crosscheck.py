@@ -1,4 +1,4 @@
-"""Two independent checks of a loaded model's hot path, run at every load.
+"""Two independent checks of a loaded model's hot path: one at every load, one for every set of weights and versions.
 
 First each arrangement of the suffix pass against plain full forward passes of the same network; then the clean run and
 a perturbed one against transformer-lens' bridge, booted over a second module tree that shares the tensors. An
@@ -8,9 +8,15 @@ architecture, that is said.
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import hashlib
+import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any, Final
 
 import torch
@@ -42,11 +48,28 @@ class SelfCheck:
     """Arrangements that differ by more than the tolerance, and by how much; infinity where one does not run."""
 
 
-def self_check(model: Model, report: Report = lambda text: None) -> SelfCheck:
-    """Check the hot path of a model on a few tokens, by every arrangement, with a short and a longer suffix."""
+def self_check(model: Model, report: Report = lambda text: None, cache: Path | None = None) -> SelfCheck:
+    """Check the hot path of a model on a few tokens, by every arrangement, with a short and a longer suffix.
+
+    Args:
+        model: just loaded.
+        report: called with a line of text at each stage.
+        cache: where transformer-lens' verdict is kept. It is a property of weights and versions, and takes longer to
+            get than all else of a start; the arrangements, which depend on the machine too, are checked each time.
+    """
     report("checking the forward pass")
     worst, refused = check_arrangements(model)
-    report("booting transformer-lens")
+    file = None if cache is None else cache / f"bridge-{_verdict_key(model)}.json"
+    known = _kept(file)
+    if known is None:
+        report("booting transformer-lens")
+        known = _compared_with_bridge(model)
+        _keep(file, known)
+    return SelfCheck(worst, *known, refused)
+
+
+def _compared_with_bridge(model: Model) -> tuple[float | None, str]:
+    """The largest difference from transformer-lens, and what is wrong with it."""
     forward, ids, position = _asked(model)
     hosts = forward.hosts([ids], position)
     vectors = _moved(hosts.raw[0], 2)
@@ -55,13 +78,39 @@ def self_check(model: Model, report: Report = lambda text: None) -> SelfCheck:
         bridge = boot_bridge(model)
         through_bridge = _bridge_log_probs(bridge, model, ids, position, forward.write.name, vectors)
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         # The bridge is a second opinion: an architecture it cannot boot still runs, and the run record says so.
-        problem = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-        return SelfCheck(worst, None, problem, refused)
+        return None, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
     apart = float((through_bridge - plain).abs().max())
     # Where it boots and disagrees, the plain pass of the model's own modules is what is true: the record says so.
-    problem = "" if apart <= BRIDGE_TOLERANCE[model.dtype] else f"log-probabilities differ by {apart:.2g}"
-    return SelfCheck(worst, apart, problem, refused)
+    return apart, "" if apart <= BRIDGE_TOLERANCE[model.dtype] else f"log-probabilities differ by {apart:.2g}"
+
+
+def _verdict_key(model: Model) -> str:
+    """What the verdict depends on."""
+    packages = [f"{p} {version(p)}" for p in ("torch", "transformers", "transformer-lens")]
+    parts = [*map(str, model.identity), str(model.network.config), *packages]
+    return hashlib.blake2b("\n".join(parts).encode(), digest_size=12).hexdigest()
+
+
+def _kept(file: Path | None) -> tuple[float | None, str] | None:
+    try:
+        data = json.loads(file.read_text(encoding="utf-8")) if file is not None else {}
+        apart = data["difference"]
+        return None if apart is None else float(apart), str(data["problem"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # not there or damaged: found out again
+
+
+def _keep(file: Path | None, verdict: tuple[float | None, str]) -> None:
+    if file is None or verdict[0] is None:
+        return  # what could not be booted may be bootable next time
+    with contextlib.suppress(OSError):  # a full disk costs some seconds, next time
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary = file.with_suffix(f".{os.getpid()}.tmp")
+        temporary.write_text(json.dumps({"difference": verdict[0], "problem": verdict[1]}), encoding="utf-8")
+        os.replace(temporary, file)
 
 
 def check_arrangements(model: Model) -> tuple[float, dict[Rule, float]]:

@@ -260,7 +260,7 @@ class _Server:
 
             self._model = None  # let go of the old model before the new one needs its memory
             model = load_model(recipe.model, recipe.seed, self._report)
-            self._model = (key, model, check := self_check(model, self._report))
+            self._model = (key, model, check := self_check(model, self._report, self._options.cache))
             for rule in check.refused:
                 self._workshop.layouts.refuse(model, rule)
         _, model, check = self._model
