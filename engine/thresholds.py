@@ -55,12 +55,14 @@ def thresholds(
 
 NULL_KINDS: Final = {"along": "random-mixture", "toward": "random"}
 """The null of each family: covariance-matched draws, made the way the family is made."""
+BEYOND: Final = 1_000_000
+"""Draws from here on serve as nulls: a curve is never its own null."""
 
 
 def null_vectors(lab: Laboratory, base: Base, family: str, n: int) -> list[NDArray[Any]]:
-    """Directions of a family's null from a base [n, d_hook]; the first ones are those of a recipe with that kind."""
+    """Directions of a family's null from a base [n, d_hook], none of which a recipe with that kind draws."""
     spec = DIRECTIONS[NULL_KINDS[family]].spec(kind=NULL_KINDS[family], count=n)
-    return [lab.draw(spec, base, i).vector for i in range(n)]
+    return [lab.draw(spec, base, BEYOND + i).vector for i in range(n)]
 
 
 def as_number(found: float | None) -> float:

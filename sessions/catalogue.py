@@ -77,6 +77,22 @@ class Session:
                 (self._folder / RUNS).rmdir()
                 self._folder.rmdir()
 
+    def remember(self, key: str, value: Any) -> None:
+        """Keep something beside the runs, in `session.json`; nothing while there is no run yet or the disk is full."""
+        file = None if self._folder is None else self._folder / SESSION_FILE
+        with contextlib.suppress(OSError, ValueError):
+            if file is not None and file.exists():
+                head = json.loads(file.read_text(encoding="utf-8"))
+                replace_file(file, json.dumps({**head, key: value}, indent=2, ensure_ascii=False) + "\n")
+
+    def recalled(self, key: str) -> Any:
+        """What was kept; None where nothing was."""
+        file = None if self._folder is None else self._folder / SESSION_FILE
+        try:
+            return None if file is None else json.loads(file.read_text(encoding="utf-8")).get(key)
+        except (OSError, ValueError, AttributeError):
+            return None
+
     def new_run(self, recipe: Recipe) -> RunWriter:
         """Open the folder of the next run.
 

@@ -129,6 +129,22 @@ class WinRate:
         return f"win rate {self.first} before {self.second}: {self.rate:.2f} ({self.low:.2f} to {self.high:.2f}, 95 %)"
 
 
+CONTROLS: Final = {"toward": "random", "along": "random-mixture"}
+"""What a kind of each family is compared with."""
+
+
+def against_control(rows: Sequence[Summary]) -> dict[str, WinRate]:
+    """By kind, how often it is sooner than its family's control from the same base; nothing where there is none."""
+    kinds, n_bases = {row.kind for row in rows}, len({row.base for row in rows})
+    found = {}
+    for kind in kinds:
+        control = CONTROLS[DIRECTIONS[kind].family]
+        if n_bases > 1 and control in kinds and kind != control:
+            rate = Aggregate("win_rate", (kind, control))
+            found[kind] = WinRate(kind, control, n_bases, value_of(rate, rows), *bootstrap_interval(rate, rows))
+    return found
+
+
 def win_rates(rows: Sequence[Summary]) -> list[WinRate]:
     """Every pair of kinds within a family, in order of appearance; nothing with fewer than two bases."""
     n_bases = len({row.base for row in rows})
@@ -143,8 +159,10 @@ def win_rates(rows: Sequence[Summary]) -> list[WinRate]:
     return found
 
 
-CONDITIONS: Final = ("label", "strength")
-"""Columns that say what was done: rows that differ in them are not averaged together."""
+CONDITIONS: Final = ("label", "strength", "input", "what", "of", "kind")
+"""Columns that may say what was done: rows that differ in them are not averaged together."""
+INDICES: Final = ("k", "low", "high")
+"""Columns whose mean says nothing."""
 ROWS_SHOWN: Final = 6
 SHORT: Final = 24
 """Longer texts stand on lines of their own."""
@@ -164,19 +182,47 @@ def table_lines(name: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     lines.append(header)
     for line, row in zip(table, rows, strict=False):
         lines += [line, *(f"    {column}: {_cell(row[column])}" for column in texts)]
+    if any(c in rows[0] for c in INDICES):
+        return lines  # a curve or histogram: means over its points say nothing
+    # A column that tells every row apart is a name, not a condition.
+    conditions = [c for c in CONDITIONS if c in rows[0] and 2 * len({row[c] for row in rows}) <= len(rows)]
     groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for row in rows:
-        groups.setdefault(tuple(row[c] for c in CONDITIONS if c in row), []).append(row)
+        groups.setdefault(tuple(row[c] for c in conditions), []).append(row)
     for condition, members in groups.items():
         lines += [", ".join(map(_cell, condition)) + ":"] if len(groups) > 1 else []
         lines += _means(name, list(rows[0]), members)
-    return lines
+    return [*lines, *splice_lines(rows)]
+
+
+def splice_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What splicing an SAE in costs, on the scale of ablations; nothing for a table of something else."""
+    names = ("ce_clean", "ce_spliced", "ce_zero", "ce_mean")
+    if not rows or any(n not in rows[0] for n in names):
+        return []
+    weights = np.array([float(row["tokens"]) for row in rows])
+    clean, spliced, zero, mean = (float(np.average([row[n] for row in rows], weights=weights)) for n in names)
+    recovered = [(ablated - spliced) / (ablated - clean) if ablated > clean else math.nan for ablated in (zero, mean)]
+    return [
+        f"cross-entropy, nats a token: clean {clean:.4g}, spliced {spliced:.4g} ({spliced - clean:+.3g}), zero "
+        f"ablation {zero:.4g}, mean ablation {mean:.4g}",
+        f"loss recovered: {recovered[0]:.1%} of zero ablation, {recovered[1]:.1%} of mean ablation; where ablating "
+        "breaks the model altogether nearly everything is recovered, so judge by the difference in nats",
+    ]
 
 
 def _means(name: str, header: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """The mean of every numeric column that varies, with its bootstrap interval."""
     lines = []
+    if "threshold" in header and "censored" in header:
+        median = Aggregate("median", ("threshold", f"table:{name}"))
+        low, high = bootstrap_interval(median, (), {name: rows})
+        censored = sum(bool(row["censored"]) for row in rows) / len(rows)
+        middle = number(value_of(median, (), {name: rows}))
+        lines.append(f"median threshold: {middle} ({number(low)} to {number(high)}, 95 %), never {censored:.0%}")
     for column in header:
+        if column in ("threshold", "censored"):
+            continue
         numeric = all(isinstance(row[column], float | bool) for row in rows)
         if numeric and any(row[column] != rows[0][column] for row in rows):
             mean = Aggregate("mean", (column, f"table:{name}"))

@@ -45,6 +45,19 @@ ACTIONS: Final = (
         "untrained", "u", "toggle_weights", "untrained", "The same with untrained weights, or trained ones again", False
     ),
     Action("write-on", "x", "write_on", "write on", "What the model goes on to write with this direction added"),
+    Action("features", "f", "workbench", "features", "The SAE workbench: features of this token, cards, search"),
+    Action(
+        "decompose", "D", "decompose", "decompose", "The direction under the cursor as a sum of SAE features", False
+    ),
+    Action(
+        "nulls",
+        "a",
+        "against_nulls",
+        "p-value",
+        "The threshold under the cursor against 200 nulls of its family",
+        False,
+    ),
+    Action("bases", "b", "toggle_bases", "N prompts", "From this prompt to eight real texts, or back"),
     Action("view", "v", "toggle_lower", "tables", "Switch the lower panel between kinds and next tokens", False),
     Action("sessions", "o", "sessions", "open", "Open another session", False),
     Action("export", "e", "export", "export", "Write this run as a table or picture into the current directory", False),

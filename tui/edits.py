@@ -6,14 +6,18 @@ The app holds a recipe and nothing else that decides what is computed. Knows rec
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
+
+import tomli_w
 
 from engine.directions import DIRECTIONS, SingleSpec
 from engine.errors import RecipeError
 from engine.hooks import hook_names, parse_hook
-from engine.recipe import Recipe, parse_recipe
+from engine.recipe import Recipe, parse_recipe, parse_toml
 
-DEFAULT_COUNT = 8
+DEFAULT_COUNT: Final = 8
+SEVERAL: Final = 7
+"""Other real bases beside the prompt."""
 
 
 def edited(recipe: Recipe, section: str, **values: Any) -> Recipe:
@@ -91,6 +95,42 @@ def with_steering(recipe: Recipe, plus: str, minus: str) -> Recipe:
     """One steering direction, plus minus minus, in place of any other."""
     specs = [s for s in direction_data(recipe) if s["kind"] != "steering"]
     return with_directions(recipe, [*specs, {"kind": "steering", "plus": plus, "minus": minus}])
+
+
+def options_toml(recipe: Recipe, kind: str) -> str:
+    """The tables of a kind as TOML to edit, `kind` left out; what to start from where the recipe has none."""
+    tables = [spec for spec in direction_data(recipe) if spec["kind"] == kind]
+    if not tables:
+        return DIRECTIONS[kind].example or f"count = {DEFAULT_COUNT}"
+    plain = [{k: v for k, v in table.items() if k != "kind" and v != []} for table in tables]
+    return "\n[[and]]\n".join(tomli_w.dumps(table) for table in plain).strip()
+
+
+def with_options(recipe: Recipe, kind: str, text: str) -> Recipe:
+    """The recipe with these tables of a kind in place of any other; `[[and]]` begins a further one.
+
+    Raises:
+        RecipeError: The text is not TOML, or not options of the kind.
+    """
+    specs = direction_data(recipe)
+    tables = [{"kind": kind, **parse_toml(part, f"the text for {kind}")} for part in text.split("[[and]]")]
+    at = next((i for i, s in enumerate(specs) if s["kind"] == kind), len(specs))
+    kept = [s for s in specs if s["kind"] != kind]
+    return with_directions(recipe, [*kept[:at], *tables, *kept[at:]])
+
+
+def toggled_bases(recipe: Recipe) -> Recipe:
+    """From this prompt to this and some others, each a real text with a base of its own; or back."""
+    data = recipe.data()
+    alone = len(recipe.bases) == 1 and recipe.bases[0].kind == "prompt"
+    others = [{"kind": "real-other", "count": SEVERAL}] if alone else []
+    return parse_recipe({**data, "bases": [{"kind": "prompt"}, *others]})
+
+
+def with_experiment(recipe: Recipe, name: str, options: Mapping[str, Any]) -> Recipe:
+    """Another experiment at the same site with the same directions, from the prompt alone."""
+    data = {**recipe.data(), "experiment": name, "options": dict(options), "bases": [{"kind": "prompt"}]}
+    return parse_recipe({k: v for k, v in data.items() if k != "expect"})
 
 
 def with_write(recipe: Recipe, hook: str, n_layers: int) -> Recipe:

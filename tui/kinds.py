@@ -33,10 +33,32 @@ _LOOKS: Final = {
     "sae-feature": Look("f", (0, 178, 130)),
     "sae-error": Look("e", (213, 94, 94)),
     "steering": Look("s", (204, 121, 167)),
+    "steering-sae": Look("S", (170, 90, 140)),
+    "combination": Look("C", (90, 210, 170)),
+    "fake-feature": Look("F", (140, 150, 90)),
+    "real-other-on": Look("O", (250, 160, 90)),
+    "real-other-off": Look("o", (190, 110, 60)),
+    "synthetic-baseline": Look("b", (130, 170, 255)),
+    "synthetic-structured": Look("B", (90, 120, 240)),
+    "interpolation": Look("I", (220, 200, 120)),
+    "class-mean": Look("c", (230, 140, 200)),
+    "token-embedding": Look("k", (160, 220, 100)),
+    "mlp-neuron": Look("n", (110, 190, 190)),
+    "principal-component": Look("p", (190, 160, 230)),
+    "sae-error-isotropic": Look("w", (180, 140, 140)),
+    "sae-error-random": Look("q", (150, 170, 200)),
+    "sae-error-mixture": Look("y", (120, 150, 190)),
+    "sae-error-norm": Look("l", (200, 170, 150)),
+    "null-space": Look("0", (120, 120, 120)),
+    "causal-space": Look("1", (240, 220, 90)),
+    "file": Look("v", (100, 200, 230)),
+    "vector": Look("V", (60, 170, 210)),
 }
 _OTHER: Final = Look("x", (220, 220, 120))
 ORDER: Final = tuple(_LOOKS)
 """Kinds in the order lists show them."""
+USUAL: Final = ORDER[:8]
+"""Kinds that are listed whether they are ticked or not."""
 
 
 def look(kind: str) -> Look:

@@ -79,6 +79,10 @@ class OptionsWanted(Message):
         self.kind = kind
 
 
+class MoreKindsWanted(Message):
+    """The kinds that the list does not show are to be chosen from."""
+
+
 class CountChanged(Message):
     """More or fewer directions of a kind are wanted."""
 

@@ -53,6 +53,7 @@ class Chart:
 
     lines: tuple[Line, ...]
     marks: tuple[Mark, ...] = ()
+    x_start: float = 0.0
     x_stop: float = 1.0
     y_start: float = 0.0
     y_stop: float | None = None
@@ -78,7 +79,7 @@ def draw(chart: Chart, width: int, height: int) -> Text:
     plotext.yaxes(True, False)
     marker = "*" if chart.ascii else "braille"
     bottom, top = _limits(chart)
-    plotext.xlim(0, chart.x_stop)
+    plotext.xlim(chart.x_start, chart.x_stop)
     plotext.ylim(bottom, top)
     for level in chart.levels:
         if bottom <= level <= top:
@@ -87,7 +88,7 @@ def draw(chart: Chart, width: int, height: int) -> Text:
         plotext.hline(chart.floor, DIM)
         plotext.text("noise", x=chart.x_stop, y=chart.floor, color=DIM, alignment="right")
     for place, rgb in chart.verticals:
-        if 0 <= place <= chart.x_stop:
+        if chart.x_start <= place <= chart.x_stop:
             plotext.vline(place, rgb)
     _scatter(chart, bottom, top)
     for line in chart.lines:
@@ -100,7 +101,7 @@ def draw(chart: Chart, width: int, height: int) -> Text:
         plotext.text(mark.character, x=mark.x, y=mark.y, color=mark.rgb, alignment="center")
     alike: dict[tuple[str, RGB], list[Mark]] = {}
     for mark in chart.marks:
-        if 0 <= mark.x <= chart.x_stop and bottom <= mark.y <= top:
+        if chart.x_start <= mark.x <= chart.x_stop and bottom <= mark.y <= top:
             alike.setdefault((mark.character, mark.rgb), []).append(mark)
     for (character, rgb), marks in alike.items():
         plotext.scatter([m.x for m in marks], [m.y for m in marks], marker=character, color=rgb)

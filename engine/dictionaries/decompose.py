@@ -10,7 +10,7 @@ progress update #1, 2024). Knows SAEs and vectors; no runs.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from itertools import zip_longest
 
 import numpy as np
 import torch
@@ -33,8 +33,6 @@ class Part:
     """Encoder activation at x + d, or at x where x itself is rebuilt."""
     minus: float
     """Encoder activation at x; 0 where x itself is rebuilt."""
-    length: float
-    """Of coefficient x D_i."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,28 +53,33 @@ class Decomposition:
     """Features with a larger activation at the end; of a base, active ones."""
     turned_off: int
 
-    @cached_property
-    def rows(self) -> list[dict[str, object]]:
-        """As rows of a table: method, rank, feature, coefficient, plus, minus, length, explained so far."""
-        found: list[dict[str, object]] = []
-        for method, parts, explained in (
-            ("encoder", self.encoder, self.encoder_explained),
-            ("pursuit", self.pursuit, self.pursuit_explained),
-        ):
-            for rank, (part, so_far) in enumerate(zip(parts, explained, strict=True), start=1):
-                found.append(
-                    {
-                        "method": method,
-                        "rank": rank,
-                        "feature": part.feature,
-                        "coefficient": part.coefficient,
-                        "plus": part.plus,
-                        "minus": part.minus,
-                        "length": part.length,
-                        "explained": so_far,
-                    }
-                )
-        return found
+    @property
+    def rows(self) -> list[dict[str, float | int | None]]:
+        """Both readings side by side, a row for each k: the k-th feature of each, and what k of them explain."""
+        return [
+            {
+                "k": k,
+                "encoder_feature": None if e is None else e.feature,
+                "change": None if e is None else e.coefficient,
+                "plus": None if e is None else e.plus,
+                "minus": None if e is None else e.minus,
+                "encoder_explained": by_encoder,
+                "pursuit_feature": None if p is None else p.feature,
+                "weight": None if p is None else p.coefficient,
+                "pursuit_explained": by_pursuit,
+                "random_explained": by_chance,
+            }
+            for k, (e, by_encoder, p, by_pursuit, by_chance) in enumerate(
+                zip_longest(
+                    self.encoder,
+                    self.encoder_explained,
+                    self.pursuit,
+                    self.pursuit_explained,
+                    self.random_explained,
+                ),
+                start=1,
+            )
+        ]
 
 
 def decompose(
@@ -110,8 +113,7 @@ def decompose(
     chance = pursue(signal, random_dictionary(atoms, seed), k, signed=direction is not None)
 
     def part(feature: int, coefficient: float) -> Part:
-        length = abs(coefficient) * float(atoms.lengths[feature])
-        return Part(feature, coefficient, float(plus[feature]), float(minus[feature]), length)
+        return Part(feature, coefficient, float(plus[feature]), float(minus[feature]))
 
     last = codes[-1] if codes else Code((), np.zeros(0), 1.0)
     return Decomposition(

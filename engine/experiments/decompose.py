@@ -9,7 +9,6 @@ is weak (Smith, GDM mechanistic interpretability team's progress update #1, 2024
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import zip_longest
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from engine.laboratory import Laboratory
     from engine.results import Event
 
-PARTS, EXPLAINED, SCATTER = "parts", "explained", "scatter"
+PARTS, SCATTER = "parts", "scatter"
 
 
 class DecomposeOptions(NoOptions):
@@ -38,7 +37,7 @@ def _run(lab: Laboratory) -> Iterator[Event]:
 
 def _rows(lab: Laboratory) -> Iterator[Event]:
     from engine.dictionaries.decompose import decompose
-    from engine.results import RowResult
+    from engine.results import Note, RowResult
 
     options = lab.recipe.options
     assert isinstance(options, DecomposeOptions)
@@ -51,10 +50,10 @@ def _rows(lab: Laboratory) -> Iterator[Event]:
         found = decompose(lab.features, base, vector, options.k, lab.seed, what)
         for row in found.rows:
             yield RowResult(PARTS, {"of": what, **row})
-        curves = (found.encoder_explained, found.pursuit_explained, found.random_explained)
-        for k, shares in enumerate(zip_longest(*curves), start=1):
-            values = dict(zip(("encoder", "pursuit", "random_dictionary"), shares, strict=True))
-            yield RowResult(EXPLAINED, {"of": what, "k": k, **values})
+        yield Note(
+            f"{what}: {found.turned_on} features {'active' if direction is None else 'turned on'}"
+            + (f" and {found.turned_off} off along it, by the encoder." if direction is not None else ".")
+        )
     if options.feature is not None:
         yield from _scatter(lab, options.feature, options.k, options.members)
 
@@ -85,8 +84,16 @@ EXPERIMENTS.register(
         default_directions=({"kind": "real-other", "count": 4},),
         options=DecomposeOptions,
         tables={
-            PARTS: ("rank", "coefficient", "plus", "minus", "length", "explained"),
-            EXPLAINED: ("k", "encoder", "pursuit", "random_dictionary"),
+            PARTS: (
+                "k",
+                "change",
+                "plus",
+                "minus",
+                "encoder_explained",
+                "weight",
+                "pursuit_explained",
+                "random_explained",
+            ),
             SCATTER: ("encoder", "pursuit"),
         },
         needs_sae=True,

@@ -18,6 +18,7 @@ from pydantic import Field
 from engine.experiments import EXPERIMENTS, Experiment, NoOptions, unheld
 
 if TYPE_CHECKING:
+    from engine.drawing import Base
     from engine.laboratory import Laboratory
     from engine.results import Event
 
@@ -40,7 +41,7 @@ def _all(lab: Laboratory) -> Iterator[Event]:
     from engine.bases import BASES
     from engine.dictionaries.geometry import BINS, cosines, decoder_sample, references, to_strongest
     from engine.drawing import member
-    from engine.results import Progress, RowResult
+    from engine.results import Note, Progress, RowResult
 
     options = lab.recipe.options
     assert isinstance(options, GeometryOptions)
@@ -59,16 +60,20 @@ def _all(lab: Laboratory) -> Iterator[Event]:
             key = name.replace("-", "_")
             row[key], row[f"{key}_nearest"] = float(found.pairs[i]), float(found.nearest[i])
         yield RowResult(COSINES, row)
-    yield RowResult(L0, {"input": "base", "number": 0, "l0": float((sae.activations(base) != 0).sum())})
+    if hasattr(sae.module.cfg, "k"):
+        yield Note(
+            f"This SAE keeps its {sae.module.cfg.k} strongest features of any input, so that its L0 tells nothing "
+            "apart: look at `positive`, the features whose value before that choice is positive."
+        )
+    yield RowResult(L0, _counted(lab, "base", 0, base))
     for kind in ("isotropic", "random"):
         spec = BASES[kind].spec(kind=kind, count=options.inputs)
         for i in range(options.inputs):
             made = BASES[kind].draw(spec, lab, i)
-            yield RowResult(L0, {"input": kind, "number": i, "l0": float((sae.activations(made) != 0).sum())})
+            yield RowResult(L0, _counted(lab, kind, i, made))
         lab.checkpoint()
     for i in range(min(options.inputs, len(lab.population.vectors))):
-        on = float((sae.activations(member(lab.population, i)) != 0).sum())
-        yield RowResult(L0, {"input": "real", "number": i, "l0": on})
+        yield RowResult(L0, _counted(lab, "real", i, member(lab.population, i)))
     activations = sae.activations(base)
     active = [int(i) for i in np.argsort(-np.abs(activations), kind="stable") if activations[i] != 0]
     if active:
@@ -76,6 +81,18 @@ def _all(lab: Laboratory) -> Iterator[Event]:
             values = {"rank": rank, "feature": feature, "activation": float(activations[feature])}
             yield RowResult(ACTIVE, {**values, "cosine_to_strongest": float(cosine)})
     yield from _readers(lab)
+
+
+def _counted(lab: Laboratory, what: str, number: int, base: Base) -> dict[str, object]:
+    """How many features an input turns on."""
+    before = lab.features.before(base)
+    positive = None if before is None else float((before > 0).sum())
+    return {
+        "input": what,
+        "number": number,
+        "l0": float((lab.features.activations(base) != 0).sum()),
+        "positive": positive,
+    }
 
 
 def _readers(lab: Laboratory) -> Iterator[Event]:
@@ -115,11 +132,13 @@ def _readers(lab: Laboratory) -> Iterator[Event]:
         if reached is not None:
             found.append((direction.kind, to_output, to_blocks, reached))
     numbers = np.array([row[1:] for row in found]).reshape(-1, 3)
-    share = explained_by(numbers[:, :2], numbers[:, 2])
-    if not np.isnan(share):
+    kinds = [row[0] for row in found]
+    within = numbers - np.array([numbers[[k == kind for k in kinds]].mean(0) for kind in kinds]).reshape(-1, 3)
+    shares = [explained_by(values[:, :2], values[:, 2]) for values in (numbers, within)]
+    if not np.isnan(shares[0]):
         yield Note(
-            f"Cosines with the unembedding and with later read-in weights explain {share:.0%} of the variance of "
-            f"{len(found)} thresholds (linear fit, in sample, kinds together)."
+            f"Cosines with the unembedding and with later read-in weights explain {shares[0]:.0%} of the variance of "
+            f"{len(found)} thresholds, and {shares[1]:.0%} of it within kinds (linear fits, in sample)."
         )
 
 
@@ -144,7 +163,7 @@ EXPERIMENTS.register(
                 "covariance_matched",
                 "covariance_matched_nearest",
             ),
-            L0: ("l0",),
+            L0: ("l0", "positive"),
             ACTIVE: ("activation", "cosine_to_strongest"),
             READERS: ("cosine_unembedding", "cosine_read_in", "threshold"),
         },

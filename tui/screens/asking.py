@@ -8,13 +8,21 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from engine.directions import DIRECTIONS
+from engine.directions.vector import packed
 from engine.questions.features import FeatureCard
+from engine.questions.null import AgainstNulls
 from engine.questions.writing import WriteOn
+from engine.recipe import parse_recipe
 from tui import edits
 from tui.screens.dialogs import Writings
 from tui.screens.feature_card import FeatureDialog
+from tui.screens.null_dialog import NullDialog
+from tui.screens.tables import TablesScreen
+from tui.screens.workbench import Workbench
 
 if TYPE_CHECKING:
+    from engine.results import CurveResult
     from tui.screens.probe import ProbeScreen
 
 
@@ -50,21 +58,59 @@ def toggle_weights(screen: ProbeScreen) -> None:
             screen.look(replace(screen.view, metric="kl"))
 
 
-def write_on(screen: ProbeScreen) -> None:
-    """Let the model continue the prompt, with what the cursor stands on added and without."""
+def _curve_from_prompt(screen: ProbeScreen, what_for: str) -> CurveResult | None:
+    """The curve under the cursor; None, with a sentence, where the model cannot be asked about it."""
     picture, view = screen.drawn, screen.view
     if screen.bridge is None:
-        screen.complain("This is a replay, which has no model: open its session with dirscope SESSION to write on.")
-        return
+        screen.complain(f"This is a replay, which has no model: open its session with dirscope SESSION to {what_for}.")
+        return None
     # Right after a change the curves still are those of the recipe before.
     current = screen.site_is_current and picture.info is screen.picture.info
     if not current or not picture.ended or not 0 <= view.curve < len(picture.curves):
-        screen.complain("The model writes on once this run has ended with curves: a moment.")
-        return
+        screen.complain(f"You can {what_for} once this run has ended with curves: a moment.")
+        return None
     curve = picture.curves[view.curve]
     if curve.summary.base_kind != "prompt":
         screen.complain("This curve starts from another base than the prompt: pick one that starts from the prompt.")
+        return None
+    return curve
+
+
+def against_nulls(screen: ProbeScreen) -> None:
+    """How unusual the threshold under the cursor is."""
+    curve = _curve_from_prompt(screen, "compare with nulls")
+    if curve is not None:
+        family = DIRECTIONS[curve.summary.kind].family
+        dialog = NullDialog(curve.summary.label, "°" if screen.drawn.unit == "degrees" else "")
+        screen.app.push_screen(dialog)
+        screen.ask(AgainstNulls(curve.summary.label, family, curve.direction), dialog.fill)
+
+
+def decompose_curve(screen: ProbeScreen) -> None:
+    """Take the direction under the cursor apart into SAE features."""
+    curve = _curve_from_prompt(screen, "decompose")
+    if curve is None:
         return
+    data = edits.with_experiment(screen.recipe, "decompose", {}).data()
+    vector = {"kind": "vector", "label": curve.summary.label, "data": packed(curve.direction)}
+    recipe = parse_recipe({**data, "directions": [vector]})
+    screen.app.push_screen(TablesScreen(screen, recipe, f"{curve.summary.label} as a sum of features"))
+
+
+def open_workbench(screen: ProbeScreen) -> None:
+    """Show the SAE's features."""
+    if screen.bridge is None:
+        screen.complain("This is a replay, which has no SAE: open its session with dirscope SESSION to see features.")
+    else:
+        screen.app.push_screen(Workbench(screen))
+
+
+def write_on(screen: ProbeScreen) -> None:
+    """Let the model continue the prompt, with what the cursor stands on added and without."""
+    curve = _curve_from_prompt(screen, "let the model write on")
+    if curve is None:
+        return
+    picture, view = screen.drawn, screen.view
     coordinate = float(curve.coordinate[min(view.step, len(curve.coordinate) - 1)])
     unit = "°" if picture.unit == "degrees" else " L2"
     dialog = Writings(screen.recipe.site.prompt, f"{curve.summary.label} at {coordinate:.3g}{unit}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from rich.text import Text
@@ -10,9 +10,10 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.screen import ModalScreen
-from textual.widgets import Input, Label, Markdown, OptionList, Static
+from textual.widgets import Input, Label, Markdown, OptionList, Static, TextArea
 from textual.widgets.option_list import Option
 
+from engine.errors import DirscopeError
 from engine.protocol import Answer
 from engine.questions.writing import Continuations
 from sessions.printable import printable
@@ -85,6 +86,42 @@ class TwoPrompts(ModalScreen[tuple[str, str] | None]):
             self.notify("The two prompts are the same, so their difference is nothing: change one.", severity="error")
         else:
             self.dismiss((plus.value, minus.value))
+
+
+class EditText(ModalScreen[str | None]):
+    """A few lines to edit; refused text stays, with the reason below it."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [*BACK, Binding("ctrl+s", "done", "done", priority=True)]
+
+    def __init__(self, title: str, text: str, check: Callable[[str], object], note: str = "") -> None:
+        super().__init__()
+        self._title = title
+        self._text = text
+        self._check = check
+        self._note = note
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog"):
+            yield Label(self._title, classes="dialog-title")
+            yield TextArea(self._text, id="text", tab_behavior="focus")
+            yield Static(self._note, id="refusal", markup=False)
+            yield Label("ctrl+s done   esc back", classes="dialog-hint")
+
+    def on_mount(self) -> None:
+        area = self.query_one(TextArea)
+        area.focus()
+        area.move_cursor(area.document.end)
+
+    def action_done(self) -> None:
+        text = self.query_one(TextArea).text
+        try:
+            self._check(text)
+        except DirscopeError as error:
+            refusal = self.query_one("#refusal", Static)
+            refusal.update(str(error))
+            refusal.add_class("error")
+        else:
+            self.dismiss(text)
 
 
 class Help(ModalScreen[None]):

@@ -8,19 +8,23 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from engine.directions import DIRECTIONS
 from engine.errors import DirscopeError
 from engine.hooks import hook_names
 from engine.recipe import Recipe
 from sessions.catalogue import Session, entries, run_folders
-from sessions.export import FORMATS, export, markdown
+from sessions.export import FORMATS, Part, export, markdown
 from sessions.paths import places
 from sessions.reader import read_run
 from tui import edits
+from tui.kinds import USUAL
+from tui.messages import KindToggled
 from tui.player import Player
-from tui.screens.dialogs import Choose, TwoPrompts
+from tui.screens.dialogs import Choose, EditText, TwoPrompts
 from tui.screens.showing import play_again, show_stored
+from tui.widgets.direction_list import kinds_in_order
 
 if TYPE_CHECKING:
     from tui.screens.probe import ProbeScreen
@@ -65,6 +69,41 @@ def ask_steering(screen: ProbeScreen) -> None:
     screen.app.push_screen(TwoPrompts(old.get("plus", ""), old.get("minus", "")), use)
 
 
+def ask_options(screen: ProbeScreen, kind: str) -> None:
+    """Ask for the options of a kind of direction."""
+    if screen.player is not None:
+        screen.change(lambda recipe: recipe)  # says why not
+        return
+    if kind == "steering" and not any("align" in s and s["align"] != "last" for s in _tables_of(screen, kind)):
+        ask_steering(screen)
+        return
+
+    def use(text: str | None) -> None:
+        if text is not None:
+            screen.change(lambda recipe: edits.with_options(recipe, kind, text))
+
+    note = DIRECTIONS[kind].summary
+    start = edits.options_toml(screen.recipe, kind)
+    dialog = EditText(f"{kind}: options as TOML", start, lambda t: edits.with_options(screen.recipe, kind, t), note)
+    screen.app.push_screen(dialog, use)
+
+
+def _tables_of(screen: ProbeScreen, kind: str) -> list[dict[str, Any]]:
+    return [s for s in edits.direction_data(screen.recipe) if s["kind"] == kind]
+
+
+def pick_kind(screen: ProbeScreen) -> None:
+    """Ask which of the kinds that the list does not show is wanted."""
+    unlisted = [k for k in kinds_in_order() if k not in USUAL and not edits.count_of(screen.recipe, k)]
+
+    def use(kind: str | None) -> None:
+        if kind is not None:
+            screen.post_message(KindToggled(kind))
+
+    labels = [(k, f"{k:<22}{DIRECTIONS[k].family:<8}{DIRECTIONS[k].summary}") for k in unlisted]
+    screen.app.push_screen(Choose("another kind of direction", labels), use)
+
+
 def export_run(screen: ProbeScreen) -> None:
     """Ask for a format and write the run on the screen into the current directory."""
     folder = screen.whole_run("exported")
@@ -75,15 +114,21 @@ def export_run(screen: ProbeScreen) -> None:
         if form is None:
             return
         session = f"{folder.parent.parent.name}-" if folder.parent.name == "runs" else ""
-        file = _unused(Path.cwd() / f"dirscope-{session}{folder.name}.{form}")
+        curves = screen.drawn.curves
+        curve = curves[screen.view.curve].summary.curve if 0 <= screen.view.curve < len(curves) else 0
+        which = f"-curve-{curve}" if form == "py" else ""
+        file = _unused(Path.cwd() / f"dirscope-{session}{folder.name}{which}.{form}")
         try:
-            export(folder, form, file)
+            export(folder, form, file, Part(curve))
+            if form == "py":
+                screen.app.copy_to_clipboard(file.read_text(encoding="utf-8"))
         except DirscopeError as error:
             screen.complain(str(error))
         else:
             screen.notify(str(file), title="exported", markup=False)
 
-    screen.app.push_screen(Choose("export this run as", [(f, f) for f in FORMATS]), use)
+    said = {"py": "py   the curve under the cursor as transformer-lens code, copied too"}
+    screen.app.push_screen(Choose("export this run as", [(f, said.get(f, f)) for f in FORMATS]), use)
 
 
 def _unused(file: Path) -> Path:

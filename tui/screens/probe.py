@@ -15,11 +15,11 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal
-from textual.screen import Screen
 from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Footer, Input, Label, Static
 
+from engine.directions import DIRECTIONS
 from engine.errors import DirscopeError
 from engine.protocol import Answer
 from engine.questions import Question
@@ -34,13 +34,13 @@ from tui.bridge import Bridge
 from tui.charts import View
 from tui.help import help_text
 from tui.messages import (
-    Answered,
     CountChanged,
     CursorMoved,
     EngineDied,
     FeatureAsked,
     FeatureToggled,
     KindToggled,
+    MoreKindsWanted,
     OptionsWanted,
     PositionPicked,
     RunEvents,
@@ -52,7 +52,9 @@ from tui.picture import METRICS, Picture
 from tui.player import Player
 from tui.screens import asking, menus, showing
 from tui.screens.dialogs import Help
+from tui.screens.host import HostScreen
 from tui.screens.painting import paint
+from tui.watchlist import WatchList
 from tui.widgets.curve_plot import CurvePlot
 from tui.widgets.direction_list import DirectionList
 from tui.widgets.prompt_input import PromptInput
@@ -63,7 +65,7 @@ REDRAW_SECONDS: Final = 1 / 8
 TYPING_SECONDS: Final = 0.3
 
 
-class ProbeScreen(Screen[None]):
+class ProbeScreen(HostScreen):
     """Curves of one recipe.
 
     Args:
@@ -87,10 +89,8 @@ class ProbeScreen(Screen[None]):
         player: Player | None = None,
         opened: Path | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(bridge, session)
         self.recipe = recipe
-        self.bridge = bridge
-        self.session = session
         self.player = player
         self.opened = opened
         self.picture = Picture()
@@ -104,8 +104,7 @@ class ProbeScreen(Screen[None]):
         self.view = View()
         self.features = FeatureList("", ())
         self.run_id = 0
-        self._waiting: dict[int, Callable[[Answer], None]] = {}
-        """What is done with the answers to questions, by their ids."""
+        self.watchlist = WatchList(session)
         self.folder: Path | None = opened
         """Of the run on the screen, once it is whole on disk."""
         self.problem = ""
@@ -178,6 +177,10 @@ class ProbeScreen(Screen[None]):
         self.query_one(DirectionList).show(recipe, self.features)
         self.start_run()
 
+    @property
+    def is_computing(self) -> bool:
+        return not self.picture.ended
+
     def mark_stale(self, patient: bool = False) -> None:
         """Something changed that is drawn; `patient` where more will follow at once."""
         self._pace.want(patient)
@@ -193,6 +196,7 @@ class ProbeScreen(Screen[None]):
         if isinstance(event, RunStarted):
             self.problem = ""
             self.site_is_current = True
+            showing.warn_of_sae(self, event.info)
             if self.player is None and self.bridge is not None:
                 self.ask(ActiveFeatures(), self._on_features)
         if isinstance(event, CurveResult) and len(self.picture.curves) == 1 and not self.cursor_moved:
@@ -228,15 +232,8 @@ class ProbeScreen(Screen[None]):
         self.notify(message.text, title=message.title, severity="error", timeout=10, markup=False)
 
     def ask(self, question: Question, then: Callable[[Answer], None]) -> None:
-        """Have something found out at the recipe's site; a newer question of the same sort makes an older one moot."""
-        if self.bridge is not None:
-            self._waiting[self.bridge.ask(self.recipe, question)] = then
-
-    @on(Answered)
-    def _on_answered(self, message: Answered) -> None:
-        then = self._waiting.pop(message.ask_id, None)
-        if then is not None:
-            then(message.answer)
+        """Have something found out at the site of the recipe as it stands."""
+        self.put(self.recipe, question, then)
 
     def _on_features(self, answer: Answer) -> None:
         if answer.problem == OVERTAKEN:
@@ -282,14 +279,18 @@ class ProbeScreen(Screen[None]):
 
     @on(KindToggled)
     def _on_kind(self, message: KindToggled) -> None:
-        if message.kind == "steering" and not edits.count_of(self.recipe, "steering"):
-            menus.ask_steering(self)
+        if DIRECTIONS[message.kind].example and not edits.count_of(self.recipe, message.kind):
+            menus.ask_options(self, message.kind)
         else:
             self.change(lambda r: edits.toggled_kind(r, message.kind))
 
     @on(OptionsWanted)
     def _on_options(self, message: OptionsWanted) -> None:
-        menus.ask_steering(self)
+        menus.ask_options(self, message.kind)
+
+    @on(MoreKindsWanted)
+    def _on_more_kinds(self) -> None:
+        menus.pick_kind(self)
 
     @on(CountChanged)
     def _on_count(self, message: CountChanged) -> None:
@@ -339,6 +340,18 @@ class ProbeScreen(Screen[None]):
 
     def action_write_on(self) -> None:
         asking.write_on(self)
+
+    def action_workbench(self) -> None:
+        asking.open_workbench(self)
+
+    def action_decompose(self) -> None:
+        asking.decompose_curve(self)
+
+    def action_against_nulls(self) -> None:
+        asking.against_nulls(self)
+
+    def action_toggle_bases(self) -> None:
+        self.change(edits.toggled_bases)
 
     def action_next_seed(self) -> None:
         self.change(lambda r: r.model_copy(update={"seed": r.seed + 1}))

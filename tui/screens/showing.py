@@ -5,9 +5,10 @@ Knows run folders and players; no worker.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from textual.widgets import Input
 
@@ -43,6 +44,14 @@ def show_stored(screen: ProbeScreen, folder: Path) -> None:
     if run.tables and not run.curves:
         screen.complain(TABLES_ONLY.format(folder / "tables"))
     screen.query_one(DirectionList).show(screen.recipe, screen.features)
+
+
+def warn_of_sae(screen: ProbeScreen, info: Mapping[str, Any]) -> None:
+    """Say aloud, once, that an SAE is suspect: at the end of a line it might not be seen."""
+    for text in info.get("warnings", []):
+        if "SAE" in text and text not in screen.warned:
+            screen.warned.add(text)
+            screen.notify(text, title="check this SAE", severity="warning", timeout=12, markup=False)
 
 
 def play(screen: ProbeScreen) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from rich.text import Text
 from textual.binding import Binding, BindingType
@@ -19,8 +20,8 @@ from engine.questions.features import FeatureList
 from engine.recipe import Recipe
 from sessions.printable import printable
 from tui.edits import count_of, direction_data, ticked_features
-from tui.kinds import ORDER, look
-from tui.messages import CountChanged, FeatureAsked, FeatureToggled, KindToggled, OptionsWanted
+from tui.kinds import ORDER, USUAL, look
+from tui.messages import CountChanged, FeatureAsked, FeatureToggled, KindToggled, MoreKindsWanted, OptionsWanted
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,20 @@ class Row:
     text: Text
     edit: bool = False
     """Whether ticking it asks for its options again."""
+    more: bool = False
+    """Whether ticking it asks which other kind is wanted."""
 
     @property
-    def identity(self) -> tuple[str, int | None, bool]:
+    def identity(self) -> tuple[str, int | None, bool, bool]:
         """What the row stands for, whatever its text."""
-        return self.kind, self.feature, self.edit
+        return self.kind, self.feature, self.edit, self.more
+
+
+def _options(spec: Mapping[str, Any]) -> str:
+    """What a kind that needs options has, in a few words."""
+    if "plus" in spec and isinstance(spec["plus"], str):
+        return f"{spec['plus']} − {spec.get('minus', 'mean')}"
+    return ", ".join(f"{k} {v}" for k, v in spec.items() if k not in ("kind", "count", "data", "project_out"))
 
 
 def kinds_in_order() -> list[str]:
@@ -53,7 +63,8 @@ class DirectionList(ScrollView, can_focus=True):
 Which directions are compared, and how many of each. Default contrasts stay within one family: *toward* (a target
 minus the base) or *along* (a vector in its own right).
 
-- **space / enter** tick or clear; on `steering` this asks for the two prompts
+- **space / enter** tick or clear; a kind that needs options, such as `steering` with its two prompts, asks for them
+- **o** edits the options of a kind as TOML; the last row has the kinds that are not listed
 - **+ / -** more or fewer of the kind
 - **up / down** (or k / j) move; SAE features active at this token are listed below `sae-feature`, each with the output
   token it raises most
@@ -65,6 +76,7 @@ minus the base) or *along* (a vector in its own right).
         Binding("space,enter", "tick", "tick", id="directions.toggle", tooltip="Tick or clear this direction"),
         Binding("plus,equals_sign", "count(1)", "more", id="directions.more", tooltip="One more of this kind"),
         Binding("i", "inspect", "card", show=False, id="directions.card", tooltip="What this feature stands for"),
+        Binding("o", "options", "options", id="directions.options", tooltip="Edit the options of this kind"),
         Binding("minus", "count(-1)", "fewer", show=False, id="directions.fewer", tooltip="One fewer of this kind"),
     ]
     DEFAULT_CSS = """
@@ -100,8 +112,12 @@ minus the base) or *along* (a vector in its own right).
             return []
         named = ticked_features(recipe)
         rows = []
+        hidden = 0
         for kind in kinds_in_order():
             count = count_of(recipe, kind)
+            if not count and kind not in USUAL:
+                hidden += 1
+                continue
             style = look(kind)
             text = Text("▣ " if count else "▢ ", style=style.style, no_wrap=True)
             text.append(f"{style.letter} ", style=f"bold {style.style}")
@@ -113,12 +129,13 @@ minus the base) or *along* (a vector in its own right).
             rows.append(Row(kind, None, text))
             if kind == "sae-feature":
                 rows.extend(self._feature_rows(named))
-            if kind == "steering" and count:
+            if count and DIRECTIONS[kind].example:
                 rows.extend(
-                    Row("steering", None, Text(f"  ✎ {spec['plus']} − {spec['minus']}", no_wrap=True), edit=True)
+                    Row(kind, None, Text(f"  ✎ {_options(spec)}", no_wrap=True), edit=True)
                     for spec in direction_data(recipe)
-                    if spec["kind"] == "steering"
+                    if spec["kind"] == kind
                 )
+        rows.append(Row("", None, Text(f"… {hidden} more kinds", style="dim", no_wrap=True), more=True))
         return rows
 
     def _feature_rows(self, named: set[int]) -> list[Row]:
@@ -179,12 +196,18 @@ minus the base) or *along* (a vector in its own right).
     def action_tick(self) -> None:
         if self._rows:
             row = self._rows[self.cursor]
-            if row.edit:
+            if row.more:
+                self.post_message(MoreKindsWanted())
+            elif row.edit:
                 self.post_message(OptionsWanted(row.kind))
             elif row.feature is not None:
                 self.post_message(FeatureToggled(row.feature))
             elif row.kind:
                 self.post_message(KindToggled(row.kind))
+
+    def action_options(self) -> None:
+        row = self._rows[self.cursor] if self._rows else None
+        self.post_message(MoreKindsWanted() if row is None or not row.kind else OptionsWanted(row.kind))
 
     def action_inspect(self) -> None:
         self.post_message(FeatureAsked(self._rows[self.cursor].feature if self._rows else None))

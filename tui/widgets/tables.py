@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Final
+
 from rich.text import Text
 from textual.app import RenderResult
 from textual.widget import Widget
 
-from sessions.digest import digest, number
+from sessions.digest import against_control, digest, number
 from sessions.printable import printable
 from tui.charts import View
 from tui.kinds import look
 from tui.picture import Picture, TokenRow
+
+REAL: Final = {"prompt", "real-other"}
 
 
 class KindTable(Widget):
@@ -21,19 +26,28 @@ class KindTable(Widget):
         self._lines: list[Text] = []
 
     def show(self, picture: Picture) -> None:
-        """Show the digest of a picture's curves."""
-        several = len({s.base_kind for s in picture.summaries}) > 1
+        """Show the digest of a picture's curves; real bases in their own texts are counted together."""
+        rows = picture.summaries
+        together = {s.base_kind for s in rows} == REAL
+        rows = tuple(replace(s, base_kind="real") for s in rows) if together else rows
+        several = len({s.base_kind for s in rows}) > 1
+        wins = against_control(rows) if together else {}
         unit = "°" if picture.unit == "degrees" else ""
-        head = f"{'kind':<17}{'n':>4} {'threshold' + unit:>9} {'quartiles':>13} {'max-slope':>10} {'censored':>9}"
+        last = "sooner than control" if together else f"{'max-slope':>10} {'censored':>9}"
+        head = f"{'kind':<17}{'n':>4} {'threshold' + unit:>9} {'quartiles':>13} {last}"
         lines = [Text(head, style="dim", no_wrap=True)]
-        for d in digest(picture.summaries):
+        for d in digest(rows):
             style = look(d.kind)
             name = f"{d.kind}@{d.base_kind}" if several else d.kind
             quartiles = f"{number(d.threshold_low, 3)}-{number(d.threshold_high, 3)}"
             line = Text(no_wrap=True)
             line.append(f"{style.letter} ", style=f"bold {style.style}")
             line.append(f"{name:<15.15}{d.n:>4} {number(d.threshold, 3):>9} {quartiles:>13}")
-            line.append(f" {number(d.max_slope_step, 3):>10} {d.censored:>9.0%}")
+            if not together:
+                line.append(f" {number(d.max_slope_step, 3):>10} {d.censored:>9.0%}")
+            elif d.kind in wins:
+                win = wins[d.kind]
+                line.append(f" {win.rate:.2f} ({win.low:.2f}-{win.high:.2f})")
             lines.append(line)
         self._lines = lines
         self.refresh()

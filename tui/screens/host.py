@@ -1,0 +1,120 @@
+"""A screen that has the worker's ear: asks questions and runs recipes for the screens on top of it.
+
+Knows the bridge, the session and ids; what answers and events mean is known to whoever asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from textual import on
+from textual.screen import Screen
+
+from engine.protocol import Answer
+from engine.questions import Question
+from engine.recipe import Recipe
+from engine.results import Event
+from sessions.catalogue import Session
+from tui.bridge import Bridge
+from tui.messages import Answered, EngineDied, RunEvents, RunFailed, RunKept
+
+
+class Guest(Protocol):
+    """A screen that shows a run of its own."""
+
+    def take(self, event: Event) -> None:
+        """One more event of its run."""
+        ...
+
+    def kept(self, folder: Path) -> None:
+        """The run is whole on disk."""
+        ...
+
+    def failed(self, why: str) -> None:
+        """The run ended in an error."""
+        ...
+
+
+class HostScreen(Screen[None]):
+    """What the main screen does for others.
+
+    Args:
+        bridge: to the worker; None for a replay, which needs none.
+        session: where runs are kept.
+    """
+
+    def __init__(self, bridge: Bridge | None, session: Session | None) -> None:
+        super().__init__()
+        self.bridge = bridge
+        self.session = session
+        self._waiting: dict[int, Callable[[Answer], None]] = {}
+        """What is done with the answers to questions, by their ids."""
+        self._guest: tuple[int, Guest] | None = None
+        self._overtaken = False
+        """Whether a guest's run ended this screen's own."""
+        self.warned: set[str] = set()
+        """What was said aloud once already."""
+
+    @property
+    def is_computing(self) -> bool:
+        """Whether a run of its own is under way."""
+        return False
+
+    def start_run(self) -> None:
+        """Compute what it shows."""
+
+    def put(self, recipe: Recipe, question: Question, then: Callable[[Answer], None]) -> None:
+        """Ask at a recipe's site; a newer question of the same sort makes an older one moot."""
+        if self.bridge is not None:
+            self._waiting[self.bridge.ask(recipe, question)] = then
+
+    def run_for(self, guest: Guest, recipe: Recipe) -> None:
+        """Compute a recipe into the session; its events go to the guest. Ends whatever runs."""
+        if self.bridge is not None and self.session is not None:
+            self._overtaken |= self.is_computing
+            self._guest = self.bridge.run(recipe, self.session), guest
+
+    def stop_guest(self) -> None:
+        """Stop the guest's run, keeping what it has."""
+        if self.bridge is not None and self._guest is not None:
+            self.bridge.cancel(self._guest[0])
+
+    def say_goodbye(self) -> None:
+        """The guest has left: its run goes on only until something else is asked for."""
+        self.stop_guest()
+        self._guest = None
+
+    def on_screen_resume(self) -> None:
+        """Back from a guest whose run ended ours: go on with what is shown here."""
+        if self._overtaken:
+            self._overtaken = False
+            self.start_run()
+
+    @on(Answered)
+    def _on_answered(self, message: Answered) -> None:
+        then = self._waiting.pop(message.ask_id, None)
+        if then is not None:
+            then(message.answer)
+
+    @on(RunEvents)
+    def _on_guest_events(self, message: RunEvents) -> None:
+        if self._guest is not None and message.run_id == self._guest[0]:
+            for event in message.events:
+                self._guest[1].take(event)
+
+    @on(RunKept)
+    def _on_guest_kept(self, message: RunKept) -> None:
+        if self._guest is not None and message.run_id == self._guest[0]:
+            self._guest[1].kept(message.folder)
+
+    @on(RunFailed)
+    def _on_guest_failed(self, message: RunFailed) -> None:
+        if self._guest is not None and message.run_id == self._guest[0]:
+            self._guest[1].failed(message.text)
+
+    @on(EngineDied)
+    def _on_death(self, message: EngineDied) -> None:
+        if self._guest is not None:
+            self._guest[1].failed(message.text)

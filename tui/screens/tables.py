@@ -1,0 +1,243 @@
+"""A run whose results are tables, filling as it computes: rows to sort, and a chart where a table has one.
+
+Shows the events of one run; knows its host, which has it computed. Also shows such a run from disk.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any, ClassVar, Final
+
+from rich.text import Text
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.screen import Screen
+from textual.widgets import DataTable, Footer, Static, Tab, Tabs
+
+from engine.recipe import Recipe
+from engine.results import Event, Note, Progress, RowResult, RunEnded, RunStarted
+from sessions.digest import number, splice_lines
+from sessions.printable import printable
+from tui.pictures import PICTURES, picture_of
+from tui.screens.host import HostScreen
+from tui.widgets.curve_plot import CurvePlot
+
+REFRESH_SECONDS: Final = 1 / 4
+RESORT_SECONDS: Final = 2.0
+"""A table that grows is sorted again at most this often."""
+CELL: Final = 34
+
+
+class TablesScreen(Screen[None]):
+    """Tables of one run.
+
+    Args:
+        host: has it computed; None where the run is on disk.
+        recipe: what to compute.
+        title: what it is, for people.
+        rows: of a run on disk.
+        first: the table to show as soon as it has rows, and the column that it is sorted by.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q", "leave", "back", id="tables.back", tooltip="Stop what runs and go back"),
+        Binding("s", "sort", "sort", id="tables.sort", tooltip="Sort by the next column"),
+        Binding("r", "reverse", "reverse", id="tables.reverse", tooltip="Sort the other way"),
+        Binding("tab", "next_table", "table", id="tables.next", tooltip="The next table", priority=True),
+    ]
+
+    def __init__(
+        self,
+        host: HostScreen | None,
+        recipe: Recipe,
+        title: str,
+        rows: list[RowResult] | None = None,
+        first: tuple[str, str] | None = None,
+    ) -> None:
+        super().__init__()
+        self._host = host
+        self.recipe = recipe
+        self._title = title
+        self.tables: dict[str, list[dict[str, Any]]] = {}
+        self._status = "starting"
+        self._notes: list[str] = []
+        self._current = ""
+        self._sorted: tuple[str, bool] | None = None
+        self._first = first
+        self._drawn: tuple[object, ...] = ()
+        self._filled: tuple[object, ...] = ()
+        self._ordered = 0.0
+        self._ended = rows is not None
+        for row in rows or []:
+            self.take(row)
+        if rows is not None:
+            self._status = "from disk"
+
+    def compose(self) -> ComposeResult:
+        yield Static(id="tables-head", markup=False)
+        yield Tabs(id="tables-tabs")
+        with Vertical(id="tables-body"):
+            yield CurvePlot(id="tables-plot")
+            yield DataTable(id="tables-rows", cursor_type="row", zebra_stripes=True)
+        yield Static(id="tables-notes", markup=False)
+        yield Footer(show_command_palette=False, compact=True)
+
+    def on_mount(self) -> None:
+        self.query_one("#tables-plot").can_focus = False
+        self.query_one(DataTable).focus()
+        self.set_interval(REFRESH_SECONDS, self._paint)
+        if self._host is not None:
+            self._host.run_for(self, self.recipe)
+        self._paint()
+
+    # What the host passes on
+
+    def take(self, event: Event) -> None:
+        """One more event of the run."""
+        match event:
+            case RowResult(table, values):
+                self.tables.setdefault(table, []).append(dict(values))
+            case Progress(text, done, total):
+                self._status = f"{text}: {done} of {total}" if total else text
+            case Note(text):
+                self._notes.append(text)
+            case RunStarted(info):
+                self._notes += list(info.get("warnings", []))
+            case RunEnded(status, why):
+                self._status = why or status
+                self._ended = True
+            case _:
+                pass
+
+    def kept(self, folder: Path) -> None:
+        """The run is whole on disk."""
+        self._status = f"saved {folder.name}: {folder / 'tables'}"
+
+    def failed(self, why: str) -> None:
+        """The run ended in an error."""
+        self._status = "failed"
+        self._ended = True
+        self._notes.append(why)
+
+    # Drawing
+
+    def _paint(self) -> None:
+        total = sum(len(rows) for rows in self.tables.values())
+        self.query_one("#tables-head", Static).update(f" {self._title} · {printable(self._status)}")
+        notes = self.query_one("#tables-notes", Static)
+        lines = [*self._notes, *splice_lines(self.tables.get(self._current, []))]
+        notes.update("\n".join(printable(n) for n in lines))
+        notes.display = bool(lines)
+        self._show_tabs()
+        state = (total, self._current, self._sorted, self._ended)
+        if not self._current or self._drawn == state:
+            return
+        self._drawn = state
+        rows = self.tables[self._current]
+        plot = self.query_one(CurvePlot)
+        plot.display = self._current in PICTURES
+        chart = picture_of(self._current, rows)
+        if chart is not None:
+            plot.border_title = chart.x_label
+            plot.show((total, self._current), lambda: chart)
+        self._fill(rows)
+
+    def _show_tabs(self) -> None:
+        tabs = self.query_one(Tabs)
+        shown = {tab.id for tab in tabs.query(Tab)}
+        for name, rows in self.tables.items():
+            if f"table-{name}" not in shown:
+                tabs.add_tab(Tab(name, id=f"table-{name}"))
+            else:
+                tabs.query_one(f"#table-{name}", Tab).label = f"{name} {len(rows)}"
+        tabs.display = len(self.tables) > 1
+        if not self._current and self.tables:
+            self._current = next(iter(self.tables))
+        if self._first is not None and self._first[0] in self.tables:
+            (self._current, column), self._first = self._first, None
+            tabs.active = f"table-{self._current}"
+            self._sorted = (column, False)
+
+    def _fill(self, rows: list[dict[str, Any]]) -> None:
+        """Bring the table up to its rows: further ones are added, a sorted table is made again now and then."""
+        table = self.query_one(DataTable)
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        what = (self._current, tuple(names), self._sorted)
+        if self._sorted is None and what == self._filled:
+            for row in rows[table.row_count :]:
+                table.add_row(*[_cell(name, row.get(name)) for name in names])
+            return
+        if what == self._filled and time.monotonic() - self._ordered < RESORT_SECONDS and not self._ended:
+            return
+        self._filled, self._ordered = what, time.monotonic()
+        at = table.cursor_row
+        table.clear(columns=True)
+        for name in names:
+            arrow = "" if self._sorted is None or self._sorted[0] != name else (" ↓" if self._sorted[1] else " ↑")
+            table.add_column(name.replace("_", " ") + arrow, key=name)
+        for row in self._in_order(rows):
+            table.add_row(*[_cell(name, row.get(name)) for name in names])
+        if at < len(rows):
+            table.move_cursor(row=at)
+
+    def _in_order(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        if self._sorted is None or not all(self._sorted[0] in row for row in rows):
+            return rows
+        column, down = self._sorted
+        # What never happens comes last, whichever way.
+        known = [r for r in rows if r[column] is not None]
+        texts = any(isinstance(r[column], str) for r in known)
+        known.sort(key=lambda r: str(r[column]) if texts else r[column], reverse=down)
+        return [*known, *[r for r in rows if r[column] is None]]
+
+    @on(Tabs.TabActivated)
+    def _on_tab(self, event: Tabs.TabActivated) -> None:
+        chosen = str(event.tab.id).removeprefix("table-")
+        if chosen == self._current:
+            return
+        self._current, self._sorted = chosen, None
+        self._paint()
+
+    @on(DataTable.HeaderSelected)
+    def _on_header(self, event: DataTable.HeaderSelected) -> None:
+        self._sort_by(str(event.column_key.value))
+
+    def _sort_by(self, column: str) -> None:
+        down = self._sorted is not None and self._sorted[0] == column and not self._sorted[1]
+        self._sorted = (column, down)
+        self._paint()
+
+    def action_sort(self) -> None:
+        rows = self.tables.get(self._current, [])
+        if rows:
+            names = list(rows[0])
+            at = names.index(self._sorted[0]) if self._sorted is not None and self._sorted[0] in names else -1
+            self._sorted = (names[(at + 1) % len(names)], False)
+            self._paint()
+
+    def action_reverse(self) -> None:
+        if self._sorted is not None:
+            self._sorted = (self._sorted[0], not self._sorted[1])
+            self._paint()
+
+    def action_next_table(self) -> None:
+        self.query_one(Tabs).action_next_tab()
+
+    def action_leave(self) -> None:
+        if self._host is not None:
+            self._host.say_goodbye()
+        self.dismiss(None)
+
+
+def _cell(name: str, value: Any) -> Text:
+    if value is None:
+        return Text("never" if name == "threshold" else "-", style="dim", justify="right")
+    if isinstance(value, bool):
+        return Text("yes" if value else "no", style="" if value else "dim")
+    if isinstance(value, int | float):
+        return Text(number(value) if isinstance(value, float) else str(value), justify="right")
+    text = printable(str(value)).replace("\n", "⏎")
+    return Text(text if len(text) <= CELL else text[: CELL - 1] + "…")

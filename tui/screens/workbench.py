@@ -1,0 +1,284 @@
+"""The SAE workbench: features of the chosen token or of a search, a card of each, and what can be done with them.
+
+Features ticked here are directions of the main screen. Knows its host and questions; computes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from rich.text import Text
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, VerticalScroll
+from textual.screen import Screen
+from textual.timer import Timer
+from textual.widgets import DataTable, Footer, Input, Static
+
+from engine.protocol import Answer
+from engine.questions.features import ActiveFeatures, Feature, FeatureCard, FeatureList, FindFeatures
+from engine.questions.watch import Watched, WatchFeatures
+from engine.worker import OVERTAKEN
+from sessions.printable import printable
+from tui import edits
+from tui.screens.dialogs import EditText, Reading
+from tui.screens.feature_card import card_text
+from tui.screens.tables import TablesScreen
+
+if TYPE_CHECKING:
+    from tui.screens.probe import ProbeScreen
+
+CARD_SECONDS: Final = 0.12
+"""A cursor that moves on asks for no card."""
+COLUMNS: Final = ("", "feature", "active", "L1", "fires on", "norm", "enc·dec", "", "raises")
+SPLICED_TEXTS: Final = 64
+NULLS: Final = 200
+
+
+class Workbench(Screen[None]):
+    """Features of the SAE at the main screen's site."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "leave", "back", id="sae.back", tooltip="Clear the search, or go back to the curves"),
+        Binding("slash", "search", "search", id="sae.search", tooltip="By number, or by an output token"),
+        Binding(
+            "enter,space", "tick", "direction", id="sae.tick", tooltip="Add this feature as a direction, or clear it"
+        ),
+        Binding("w", "watch", "watch", id="sae.watch", tooltip="Put it on the watch list, or take it off"),
+        Binding("W", "watched", "watched", show=False, id="sae.watched", tooltip="The watch list on several prompts"),
+        Binding("n", "neighbour", "nearest", show=False, id="sae.nearest", tooltip="Go to its nearest neighbour"),
+        Binding("d", "decompose", "decompose", id="sae.decompose", tooltip="The base by encoder and by pursuit"),
+        Binding("x", "explain", "explain", id="sae.explain", tooltip="This feature by other features"),
+        Binding("r", "rank(False)", "rank", id="sae.rank", tooltip="Active features by threshold, against 200 nulls"),
+        Binding("R", "rank(True)", "rank all", show=False, id="sae.rank-all", tooltip="All features by threshold"),
+        Binding(
+            "g", "geometry", "geometry", id="sae.geometry", tooltip="Decoder cosines, L0 on random inputs, readers"
+        ),
+        Binding("l", "splice", "loss", id="sae.loss", tooltip="Loss with the SAE in place of the activations"),
+        Binding("y", "copy", "copy id", show=False, id="sae.copy", tooltip="Copy Neuronpedia's URL, or the number"),
+    ]
+    HELP = """\
+## SAE workbench
+
+One row per feature active at the chosen token: activation, share of L1, how often it fires, norm of its decoder row,
+cosine of encoder and decoder, and the output token it raises most by the direct path. *dense* features fire on more
+than half of all tokens, *rare* ones on fewer than one in 10,000, *dead* ones never.
+"""
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide")]  # noqa: RUF012 (an instance variable upstream)
+
+    def __init__(self, host: ProbeScreen) -> None:
+        super().__init__()
+        self._host = host
+        self.features = FeatureList("", ())
+        self._found = ""
+        """What was searched for; empty for the active ones."""
+        self._problem = ""
+        self._card: Any = None
+        self._moving: Timer | None = None
+
+    def compose(self) -> ComposeResult:
+        yield Static(id="sae-head", markup=False)
+        yield Input(placeholder="a feature's number, or an output token", id="sae-search", compact=True)
+        with Horizontal(id="sae-body"):
+            yield DataTable(id="sae-list", cursor_type="row")
+            with VerticalScroll(id="sae-card"):
+                yield Static(id="sae-card-text")
+        yield Footer(show_command_palette=False, compact=True)
+
+    def on_mount(self) -> None:
+        table = self.query_one(DataTable)
+        for i, name in enumerate(COLUMNS):
+            table.add_column(name, key=f"{i}")
+        table.focus()
+        self.query_one("#sae-card").can_focus = False
+        self._ask(ActiveFeatures(), self._on_list)
+        self._head("looking for active features ...")
+
+    def _ask(self, question: Any, then: Callable[[Answer], None]) -> None:
+        self._host.put(self._host.recipe, question, then)
+
+    def _head(self, text: str) -> None:
+        site = self._host.picture.site or self._host.drawn.site
+        place = f"{site['write']} at {site['tokens'][site['position']]!r}" if site else self._host.recipe.site.write
+        self.query_one("#sae-head", Static).update(f" SAE · {printable(place)} · {printable(text)}")
+
+    def _on_list(self, answer: Answer) -> None:
+        if not self.is_mounted or answer.problem == OVERTAKEN:
+            return
+        self._problem = answer.problem
+        if answer.problem:
+            self._head(answer.problem)
+            return
+        self.features = answer.found
+        self._fill()
+
+    def _fill(self) -> None:
+        table, ticked, watched = (
+            self.query_one(DataTable),
+            edits.ticked_features(self._host.recipe),
+            self._host.watchlist.features,
+        )
+        at = table.cursor_row
+        table.clear()
+        for f in self.features.rows:
+            table.add_row(*_row(f, f.index in ticked, f.index in watched), key=str(f.index))
+        what = f"features that raise {self._found!r} most" if self._found else "features active here"
+        found = (self._found.strip().isdigit() and f"feature {self._found}") or what
+        self._head(f"{self.features.sae}, {self.features.n_features:,} features · {len(self.features.rows)} {found}")
+        if self.features.rows:
+            table.move_cursor(row=min(at, len(self.features.rows) - 1))
+
+    @property
+    def selected(self) -> Feature | None:
+        """The feature under the cursor."""
+        at = self.query_one(DataTable).cursor_row
+        return self.features.rows[at] if 0 <= at < len(self.features.rows) else None
+
+    @on(DataTable.RowHighlighted)
+    def _on_moved(self) -> None:
+        if self._moving is not None:
+            self._moving.stop()
+        self._moving = self.set_timer(CARD_SECONDS, self._want_card)
+
+    def _want_card(self) -> None:
+        if self.selected is not None:
+            self._ask(FeatureCard(self.selected.index), self._on_card)
+
+    def _on_card(self, answer: Answer) -> None:
+        if self.is_mounted and not answer.problem:
+            self._card = answer.found
+            self.query_one("#sae-card-text", Static).update(card_text(answer.found))
+
+    # What the user does
+
+    @on(Input.Submitted, "#sae-search")
+    def _on_search(self, event: Input.Submitted) -> None:
+        self._found = event.value
+        self._ask(FindFeatures(event.value) if event.value.strip() else ActiveFeatures(), self._on_list)
+        self.query_one(DataTable).focus()
+
+    def action_search(self) -> None:
+        self.query_one("#sae-search").focus()
+
+    def action_leave(self) -> None:
+        if self._found or (self._problem and self.features.rows):
+            self._found = ""
+            self.query_one("#sae-search", Input).value = ""
+            self._ask(ActiveFeatures(), self._on_list)
+            self.query_one(DataTable).focus()
+        elif self.query_one("#sae-search").has_focus:
+            self.query_one(DataTable).focus()
+        else:
+            self.dismiss(None)
+
+    @on(DataTable.RowSelected)
+    def _on_chosen(self) -> None:
+        self.action_tick()
+
+    def action_tick(self) -> None:
+        feature = self.selected
+        if feature is not None:
+            self._host.change(lambda r: edits.toggled_feature(r, feature.index))
+            self._fill()
+
+    def action_neighbour(self) -> None:
+        if self._card is not None and self._card.neighbours:
+            self._found = str(self._card.neighbours[0][0])
+            self.query_one("#sae-search", Input).value = self._found
+            self._ask(FindFeatures(self._found), self._on_list)
+
+    def action_watch(self) -> None:
+        if self.selected is not None:
+            index = self.selected.index
+            self._host.watchlist.toggle(index)
+            self._fill()
+
+    def action_watched(self) -> None:
+        watched = tuple(self._host.watchlist.features)
+        if not watched:
+            self.notify("Nothing is watched yet: w puts the feature under the cursor on the list.", markup=False)
+            return
+
+        def use(text: str | None) -> None:
+            if text is None:
+                return
+            self._host.watchlist.look_at([line for line in text.splitlines() if line.strip()])
+            dialog = WatchDialog()
+            self.app.push_screen(dialog)
+            self._ask(WatchFeatures(watched, tuple(self._host.watchlist.prompts)), dialog.fill)
+
+        note = "one prompt a line, read at its last token; the prompt of the main screen comes first by itself"
+        start = "\n".join(self._host.watchlist.prompts)
+        self.app.push_screen(EditText("watch on these prompts", start, lambda text: None, note), use)
+
+    def action_copy(self) -> None:
+        if self._card is not None:
+            self.app.copy_to_clipboard(self._card.neuronpedia or str(self._card.feature.index))
+            self.notify("Sent to the terminal's clipboard (OSC 52).", title="copied")
+
+    def _run(self, experiment: str, title: str, first: tuple[str, str] | None = None, **options: Any) -> None:
+        recipe = edits.with_experiment(self._host.recipe, experiment, options)
+        self.app.push_screen(TablesScreen(self._host, recipe, title, first=first))
+
+    def action_decompose(self) -> None:
+        chosen: dict[str, Any] = {} if self.selected is None else {"feature": self.selected.index}
+        self._run("decompose", "the base as a sum of features", of="base", **chosen)
+
+    def action_explain(self) -> None:
+        if self.selected is not None:
+            self._run("explain-feature", f"feature {self.selected.index} by others", feature=self.selected.index)
+
+    def action_rank(self, everything: bool) -> None:
+        which = "all" if everything else "active"
+        first = ("ranking", "threshold")
+        self._run("rank-features", f"{which} features by threshold", first, which=which, nulls=NULLS)
+
+    def action_geometry(self) -> None:
+        self._run("sae-geometry", "how decoder rows lie, and who reads the directions ticked")
+
+    def action_splice(self) -> None:
+        self._run("sae-fidelity", "loss with the SAE in place of the activations", texts=SPLICED_TEXTS)
+
+
+def _row(f: Feature, ticked: bool, watched: bool) -> list[Text]:
+    style = "" if f.activation else "dim"
+    marks = ("▣" if ticked else "▢") + ("◉" if watched else " ")
+    raised = printable(f.raised[0]).strip() if f.raised else ""
+    return [
+        Text(marks, style="bold" if ticked else ""),
+        Text(f"{f.index}", style=style, justify="right"),
+        Text(f"{f.activation:.3g}" if f.activation else "off", style=style, justify="right"),
+        Text(f"{f.share_of_l1:.0%}" if f.activation else "", style=style, justify="right"),
+        Text(f"{f.rate:.2%}", style=style, justify="right"),
+        Text(f"{f.length:.2f}", style=style, justify="right"),
+        Text(f"{f.encoder_cosine:.2f}", style=style, justify="right"),
+        Text(f.mark, style="yellow"),
+        Text(raised, style=style),
+    ]
+
+
+class WatchDialog(Reading):
+    """The watch list, a row per prompt and a column per feature."""
+
+    WAITING = "encoding ..."
+
+    def head(self) -> Text:
+        return Text("watched features\n\n", style="bold")
+
+    def body(self, found: tuple[Watched, ...]) -> Text:
+        features = list(dict.fromkeys(w.feature for w in found))
+        text = Text("activation, or in brackets the encoder's value before its activation function\n\n", style="dim")
+        text.append("".join(f"{f'#{i}':>12}" for i in features) + "\n", style="not dim bold")
+        for prompt in dict.fromkeys(w.prompt for w in found):
+            cells = [_watched(w) for w in found if w.prompt == prompt]
+            text.append("".join(f"{cell:>12}" for cell in cells), style="not dim")
+            text.append(f"  {printable(prompt)}\n", style="not dim")
+        return text
+
+
+def _watched(w: Watched) -> str:
+    if w.activation:
+        return f"{w.activation:.3g}"
+    return "off" if w.before is None else f"({w.before:.2g})"
