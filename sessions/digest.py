@@ -129,6 +129,8 @@ class WinRate:
         return f"win rate {self.first} before {self.second}: {self.rate:.2f} ({self.low:.2f} to {self.high:.2f}, 95 %)"
 
 
+PAIRED: Final = 8
+"""Of more kinds, pairs would be hundreds of lines."""
 CONTROLS: Final = {"toward": "random", "along": "random-mixture"}
 """What a kind of each family is compared with."""
 
@@ -146,11 +148,17 @@ def against_control(rows: Sequence[Summary]) -> dict[str, WinRate]:
 
 
 def win_rates(rows: Sequence[Summary]) -> list[WinRate]:
-    """Every pair of kinds within a family, in order of appearance; nothing with fewer than two bases."""
+    """Every pair of kinds within a family, in order of appearance; nothing with fewer than two bases.
+
+    Of many kinds, each against the family's control alone.
+    """
     n_bases = len({row.base for row in rows})
     kinds = list(dict.fromkeys(row.kind for row in rows))
     if n_bases < 2:
         return []
+    if len(kinds) > PAIRED:
+        against = against_control(rows)
+        return [against[kind] for kind in kinds if kind in against]
     found = []
     for first, second in combinations(kinds, 2):
         if DIRECTIONS[first].family == DIRECTIONS[second].family:
