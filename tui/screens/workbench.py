@@ -101,8 +101,8 @@ than half of all tokens, *rare* ones on fewer than one in 10,000, *dead* ones ne
 
     def _head(self, text: str) -> None:
         site = self._host.picture.site or self._host.drawn.site
-        place = f"{site['write']} at {site['tokens'][site['position']]!r}" if site else self._host.recipe.site.write
-        self.query_one("#sae-head", Static).update(f" SAE · {printable(place)} · {printable(text)}")
+        place = f"at {site['tokens'][site['position']]!r}" if site else f"at {self._host.recipe.site.write}"
+        self.query_one("#sae-head", Static).update(f" SAE {printable(place)} · {printable(text)}")
 
     def _on_list(self, answer: Answer) -> None:
         if not self.is_mounted or answer.problem == OVERTAKEN:
@@ -112,21 +112,24 @@ than half of all tokens, *rare* ones on fewer than one in 10,000, *dead* ones ne
             self._head(answer.problem)
             return
         self.features = answer.found
-        self._fill()
+        self._fill(at=0)
 
-    def _fill(self) -> None:
+    def _fill(self, at: int | None = None) -> None:
         table, ticked, watched = (
             self.query_one(DataTable),
             edits.ticked_features(self._host.recipe),
             self._host.watchlist.features,
         )
-        at = table.cursor_row
+        at = table.cursor_row if at is None else at
         table.clear()
         for f in self.features.rows:
             table.add_row(*_row(f, f.index in ticked, f.index in watched), key=str(f.index))
         what = f"features that raise {self._found!r} most" if self._found else "features active here"
-        found = (self._found.strip().isdigit() and f"feature {self._found}") or what
-        self._head(f"{self.features.sae}, {self.features.n_features:,} features · {len(self.features.rows)} {found}")
+        if self._found.strip().isdigit():
+            what = f"feature {self._found.strip()}"
+        else:
+            what = f"{len(self.features.rows)} {what}"
+        self._head(f"{what} · {self.features.n_features:,} in {self.features.sae}")
         if self.features.rows:
             table.move_cursor(row=min(at, len(self.features.rows) - 1))
 
