@@ -29,9 +29,9 @@ def plateaus(trained: Run, untrained: Run) -> str:
             known = [s for s in curves if s.plateau_length is not None or s.plateau_censored]
             left = [math.inf if s.plateau_length is None else s.plateau_length / unit for s in known]
             rows.append(
-                f"| {name} | {word} | {len(curves)} | {_median(run, 'kl_near', selector)} | "
-                f"{_median(run, 'quadratic_near', selector)} | {_median(run, 'near_share', selector)} | "
-                f"{_median(run, 'threshold', selector, unit)} | {_median(run, 'quadratic_ratio', selector)} | "
+                f"| {name} | {word} | {len(curves)} | {median(run, 'kl_near', selector)} | "
+                f"{median(run, 'quadratic_near', selector)} | {median(run, 'near_share', selector)} | "
+                f"{median(run, 'threshold', selector, unit)} | {median(run, 'quadratic_ratio', selector)} | "
                 f"{float(np.isfinite(left).mean()):.0%} | {_number(quantile(np.array(left), 0.5))} |"
             )
     bases = len({s.base for s in select(trained.summaries, "random@real-other")})
@@ -99,21 +99,19 @@ def directions(up: Run, down: Run) -> str:
     at = [k for _, k, _ in kinds].index("sae-feature")
     kinds[at : at + 1] = [(up, "sae-feature", "sae-feature, up"), (down, "sae-feature", "sae-feature, down")]
     rows = "\n".join(
-        f"| {name} | {_n(run, k):.0f} | {_median(run, 'threshold', k, typical)} | "
-        f"{_median(run, 'native_norm', k, typical)} | {value_of(Aggregate('censored', (k,)), run.summaries):.0%} |"
+        f"| {name} | {count(run, k):.0f} | {median(run, 'threshold', k, typical)} | "
+        f"{median(run, 'native_norm', k, typical)} | {value_of(Aggregate('censored', (k,)), run.summaries):.0%} |"
         for run, k, name in kinds
     )
     verdicts = [
-        _wins(
-            up, "real-other", "random", "Towards another real activation is more sensitive than towards a random one"
-        ),
-        _wins(up, "real-mixture", "random-mixture", "A difference of real activations beats one of random targets"),
-        _wins(up, "sae-feature", "random-mixture", "The strongest SAE features, up, beat the random mixture"),
-        _wins(down, "sae-feature", "random-mixture", "The strongest SAE features, down, beat the random mixture"),
-        _wins(up, "sae-feature", "real-mixture", "The strongest SAE features, up, beat the real mixture"),
-        _wins(down, "sae-feature", "real-mixture", "The strongest SAE features, down, beat the real mixture"),
-        _wins(up, "sae-error", "random-mixture", "The SAE's error beats the random mixture"),
-        _wins(up, "random-mixture", "isotropic", "The random mixture beats the naive isotropic baseline"),
+        wins(up, "real-other", "random", "Towards another real activation is more sensitive than towards a random one"),
+        wins(up, "real-mixture", "random-mixture", "A difference of real activations beats one of random targets"),
+        wins(up, "sae-feature", "random-mixture", "The strongest SAE features, up, beat the random mixture"),
+        wins(down, "sae-feature", "random-mixture", "The strongest SAE features, down, beat the random mixture"),
+        wins(up, "sae-feature", "real-mixture", "The strongest SAE features, up, beat the real mixture"),
+        wins(down, "sae-feature", "real-mixture", "The strongest SAE features, down, beat the real mixture"),
+        wins(up, "sae-error", "random-mixture", "The SAE's error beats the random mixture"),
+        wins(up, "random-mixture", "isotropic", "The random mixture beats the naive isotropic baseline"),
     ]
     bases = len({s.base for s in up.summaries})
     return f"""## Evidence: sensitive directions
@@ -142,8 +140,8 @@ def late(*runs: Run) -> str:
         low, high = bootstrap_interval(rate, run.summaries)
         gaps.append((value - 0.5, low - 0.5, high - 0.5))
         rows.append(
-            f"| `{run.recipe.site.write}` | {_median(run, 'threshold', 'real-other', typical)} | "
-            f"{_median(run, 'threshold', 'random', typical)} | {value:.3f} ({low:.3f} to {high:.3f}) |"
+            f"| `{run.recipe.site.write}` | {median(run, 'threshold', 'real-other', typical)} | "
+            f"{median(run, 'threshold', 'random', typical)} | {value:.3f} ({low:.3f} to {high:.3f}) |"
         )
     early = runs[0].recipe.site.write
     verdicts = [
@@ -195,7 +193,7 @@ and every later one. Completions with one of *{", ".join(run.recipe.options.word
 {pairs}"""
 
 
-def _n(run: Run, kind: str) -> float:
+def count(run: Run, kind: str) -> float:
     return value_of(Aggregate("n", (kind,)), run.summaries)
 
 
@@ -209,7 +207,7 @@ def _interval(value: float, low: float, high: float) -> str:
     return f"{_number(value)} ({_number(low)} to {_number(high)})" if not math.isnan(value) else "-"
 
 
-def _median(run: Run, column: str, kind: str, unit: float = 1.0) -> str:
+def median(run: Run, column: str, kind: str, unit: float = 1.0) -> str:
     aggregate = Aggregate("median", (column, kind))
     low, high = bootstrap_interval(aggregate, run.summaries)
     return _interval(value_of(aggregate, run.summaries) / unit, low / unit, high / unit)
@@ -241,7 +239,7 @@ def _below(claim: str, first: tuple[Run, str, str], second: tuple[Run, str, str]
     return f"- {claim}: **{word}** ({words[0]} against {words[1]})."
 
 
-def _wins(run: Run, first: str, second: str, claim: str) -> str:
+def wins(run: Run, first: str, second: str, claim: str) -> str:
     rate = Aggregate("win_rate", (first, second))
     value, (low, high) = value_of(rate, run.summaries), bootstrap_interval(rate, run.summaries)
     word = "holds" if low > 0.5 else "the opposite holds" if high < 0.5 else "cannot be told"

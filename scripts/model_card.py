@@ -19,6 +19,7 @@ from typing import Any
 from engine.embedded import HERE, MODEL_DIR, SAES_DIR, TRAINING_LOG
 from engine.embedded.corpus import HELD_OUT_SHARE
 from scripts.evidence_sections import directions, late, mean, plateaus, steering
+from scripts.feature_sections import features, kinds
 from sessions.printable import printable
 from sessions.reader import Run, read_run
 
@@ -29,6 +30,11 @@ RUNS: dict[str, tuple[str, ...]] = {
     "plateaus-untrained": ("plateaus-untrained",),
     "sensitive-directions": ("sensitive-directions",),
     "sensitive-directions-down": ("sensitive-directions", 'directions.4.sign="-"'),
+    "kinds": ("kinds",),
+    "decompose": ("decompose",),
+    "decompose-middle": ("decompose", "site.write=blocks.3.hook_resid_pre"),
+    "decompose-late": ("decompose", "site.write=blocks.5.hook_resid_pre"),
+    "rank-features": ("rank-features",),
     "late-layer": ("late-layer",),
     "late-layer-after": ("late-layer", "site.write=blocks.5.hook_resid_post"),
     "sae-fidelity": ("sae-fidelity", "expect.0.check=" + SMALL_LOSS % 0.03),
@@ -95,6 +101,8 @@ def _card(runs: dict[str, Run]) -> str:
         _saes(runs),
         plateaus(runs["plateaus"], runs["plateaus-untrained"]),
         directions(runs["sensitive-directions"], runs["sensitive-directions-down"]),
+        kinds(runs["kinds"]),
+        features(runs["rank-features"], [runs[f"decompose{part}"] for part in ("", "-middle", "-late")]),
         late(runs["sensitive-directions"], runs["late-layer"], runs["late-layer-after"]),
         steering(runs["steering"], runs["steering-control"]),
         _again(),

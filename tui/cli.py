@@ -24,8 +24,8 @@ examples:
   dirscope --batch quickstart
   dirscope --batch recipe.toml --out run --set directions.0.count=4 --format json
 
-built-in recipes: kinds, late-layer, plateaus, plateaus-untrained, quickstart, sae-fidelity, sensitive-directions,
-  steering
+built-in recipes: decompose, kinds, late-layer, plateaus, plateaus-untrained, quickstart, rank-features, sae-fidelity,
+  sensitive-directions, steering
 exit codes: 0 done, 1 the run or an expectation failed, 2 wrong usage or recipe, 3 model, device or SAE not loaded,
   4 time limit, 5 out of memory, 130 interrupted
 """

@@ -10,6 +10,7 @@ progress update #1, 2024). Knows SAEs and vectors; no runs.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import zip_longest
 
 import numpy as np
@@ -130,12 +131,16 @@ def decompose(
 
 def random_dictionary(like: Dictionary, seed: int) -> Dictionary:
     """As many isotropic vectors, of unit length, in the same basis."""
-    n, d = like.stored.shape
+    return _isotropic(*like.stored.shape, like.centred, seed)
+
+
+@lru_cache(maxsize=1)
+def _isotropic(n: int, d: int, centred: bool, seed: int) -> Dictionary:
     rows = stream(seed, "dictionary/random").standard_normal((n, d), dtype=np.float32)
-    if like.centred:
+    if centred:
         rows -= rows.mean(-1, keepdims=True)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    return Dictionary(torch.from_numpy(rows), centred=like.centred)
+    return Dictionary(torch.from_numpy(rows), centred=centred)
 
 
 def explain_feature(sae: Sae, base: Base, feature: int, k: int, signed: bool = False) -> list[Code]:

@@ -1,4 +1,4 @@
-"""`decompose`: the base, or directions from it, as sums of SAE features by the encoder and by gradient pursuit.
+"""`decompose`: bases, or directions from them, as sums of SAE features by the encoder and by gradient pursuit.
 
 Table `parts`: the features of each reading. Table `explained`: the fraction of the squared length explained by 1, 2,
 ... features, beside a random dictionary of the same size. Table `scatter`, with `options.feature`: that feature's
@@ -8,7 +8,7 @@ is weak (Smith, GDM mechanistic interpretability team's progress update #1, 2024
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
@@ -16,6 +16,7 @@ from pydantic import Field
 from engine.experiments import EXPERIMENTS, Experiment, NoOptions, unheld
 
 if TYPE_CHECKING:
+    from engine.drawing import Base, Direction
     from engine.laboratory import Laboratory
     from engine.results import Event
 
@@ -41,21 +42,28 @@ def _rows(lab: Laboratory) -> Iterator[Event]:
 
     options = lab.recipe.options
     assert isinstance(options, DecomposeOptions)
-    base = next(lab.bases())
-    wanted = [lab.draw(spec, base, i) for spec, i in lab.direction_order] if options.of == "directions" else [None]
-    for direction in wanted:
-        lab.checkpoint()
-        what = base.label if direction is None else direction.label
-        vector = None if direction is None else direction.vector
-        found = decompose(lab.features, base, vector, options.k, lab.seed, what)
-        for row in found.rows:
-            yield RowResult(PARTS, {"of": what, **row})
-        yield Note(
-            f"{what}: {found.turned_on} features {'active' if direction is None else 'turned on'}"
-            + (f" and {found.turned_off} off along it, by the encoder." if direction is not None else ".")
-        )
+    for base in lab.bases():
+        for direction in _wanted(lab, base):
+            lab.checkpoint()
+            what = base.label if direction is None else direction.label
+            vector = None if direction is None else direction.vector
+            found = decompose(lab.features, base, vector, options.k, lab.seed, what)
+            for row in found.rows:
+                yield RowResult(PARTS, {"base": base.label, "of": what, **row})
+            if sum(spec.count for spec in lab.recipe.bases) == 1:
+                yield Note(
+                    f"{what}: {found.turned_on} features {'active' if direction is None else 'turned on'}"
+                    + (f" and {found.turned_off} off along it, by the encoder." if direction is not None else ".")
+                )
     if options.feature is not None:
         yield from _scatter(lab, options.feature, options.k, options.members)
+
+
+def _wanted(lab: Laboratory, base: Base) -> Sequence[Direction | None]:
+    """What is taken apart at a base; None is the base itself."""
+    options = lab.recipe.options
+    assert isinstance(options, DecomposeOptions)
+    return [None] if options.of == "base" else [lab.draw(spec, base, i) for spec, i in lab.direction_order]
 
 
 def _scatter(lab: Laboratory, feature: int, k: int, members: int) -> Iterator[Event]:
@@ -78,7 +86,7 @@ def _scatter(lab: Laboratory, feature: int, k: int, members: int) -> Iterator[Ev
 EXPERIMENTS.register(
     Experiment(
         name="decompose",
-        summary="a base or directions as sums of SAE features, by encoder and by gradient pursuit",
+        summary="bases or directions as sums of SAE features, by encoder and by gradient pursuit",
         run=_run,
         default_bases=({"kind": "prompt"},),
         default_directions=({"kind": "real-other", "count": 4},),
