@@ -210,9 +210,15 @@ def isotropic(rng: np.random.Generator, size: int, centred: bool) -> NDArray[np.
 
 def without(vector: NDArray[Any], rows: NDArray[np.float64]) -> NDArray[np.float64]:
     """A vector [d] made orthogonal to rows [n, d], which need not be orthogonal to each other."""
-    basis = np.linalg.qr(rows.T)[0]
+    lengths = np.linalg.norm(rows, axis=1)
+    units = rows[lengths > 0] / lengths[lengths > 0, None]
     left = vector.astype(np.float64)
-    return np.asarray(left - basis @ (basis.T @ left))
+    if not len(units):
+        return left
+    _, sizes, basis = np.linalg.svd(units, full_matrices=False)
+    # Rows that are combinations of others span nothing of their own: what is left of them is rounding.
+    basis = basis[sizes > 1e-6 * sizes.max()]
+    return np.asarray(left - basis.T @ (basis @ left))
 
 
 def member(population: Population, row: int) -> Base:

@@ -14,17 +14,18 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from engine.errors import LoadError
-from engine.models import Model, from_network, load_model
-from engine.recipe import ModelSection
+from engine.models import DTYPES, Model, from_network, load_model
+from engine.recipe import parse_recipe
 
 
-def as_model(source: Any, tokenizer: Any = None) -> Model:
+def as_model(source: Any, tokenizer: Any = None, **options: Any) -> Model:
     """A model by name, a Hugging Face network, or a transformer-lens model.
 
     Args:
         source: what `model.name` of a recipe takes, a `PreTrainedModel` (causal), a `HookedTransformer` or a
             `TransformerBridge`.
         tokenizer: of the network; transformer-lens models bring their own.
+        options: `dtype`, `device` and `weights` of a model by name, as in a recipe's `[model]`.
 
     Raises:
         LoadError: It is none of these, has no tokenizer, or its architecture is not supported.
@@ -32,8 +33,14 @@ def as_model(source: Any, tokenizer: Any = None) -> Model:
     if isinstance(source, Model):
         return source
     if isinstance(source, str):
-        return load_model(ModelSection(name=source))
+        return load_model(parse_recipe({"site": {"prompt": "x"}, "model": {"name": source, **options}}).model)
+    if options:
+        raise LoadError(f"{', '.join(options)} are for models by name; one in memory is used as it is.")
     if isinstance(source, PreTrainedModel):
+        if source.get_output_embeddings() is None:
+            raise LoadError(f"{type(source).__name__} has no language model head: use AutoModelForCausalLM.")
+        if source.dtype not in DTYPES.values():
+            raise LoadError(f"A network in {source.dtype} cannot be probed: use float32, float64 or bfloat16.")
         if tokenizer is None:
             raise LoadError(
                 "A network in memory needs its tokenizer: give tokenizer=AutoTokenizer.from_pretrained(...)."
@@ -75,7 +82,6 @@ class _ThroughLens(nn.Module):
             num_hidden_layers=cfg.n_layers,
             max_position_embeddings=cfg.n_ctx,
         )
-        self.eval()
 
     @property
     def device(self) -> torch.device:
@@ -87,6 +93,10 @@ class _ThroughLens(nn.Module):
         """Of its parameters."""
         return next(self.parameters()).dtype
 
+    def get_input_embeddings(self) -> Any:
+        """What holds W_E as its weight."""
+        return SimpleNamespace(weight=self.lens.W_E)
+
     def get_output_embeddings(self) -> nn.Module:
         """What gives the logits."""
         head = self.lens.unembed
@@ -95,4 +105,9 @@ class _ThroughLens(nn.Module):
 
     def forward(self, input_ids: Tensor, use_cache: bool = False) -> Any:
         """Logits of whole prompts [batch, pos]."""
-        return SimpleNamespace(logits=self.lens(input_ids, return_type="logits"))
+        was_training = self.lens.training
+        self.lens.eval()
+        try:
+            return SimpleNamespace(logits=self.lens(input_ids, return_type="logits"))
+        finally:
+            self.lens.train(was_training)

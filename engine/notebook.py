@@ -5,6 +5,7 @@ The same pieces as the app and batch runs, without a worker and without files. K
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,9 @@ import torch
 from engine.crosscheck import check_arrangements
 from engine.dictionaries.loading import wrap_sae
 from engine.directions.vector import packed
-from engine.experiments import run_rays
+from engine.drawing import Vector
+from engine.errors import DirectionError, RecipeError
+from engine.experiments import EXPERIMENTS, run_rays
 from engine.foreign import as_model
 from engine.frames import curve_frame, summary_frame
 from engine.laboratory import Laboratory
@@ -70,12 +73,14 @@ def probe(
         sae: a sae-lens SAE in memory, or "RELEASE:SAE_ID"; for kinds that need one.
         tokenizer: for a network in memory.
         write: the hook that is perturbed; default `blocks.1.hook_resid_pre`.
-        sections: any other section of a recipe as a table, such as `path={"mode": "sphere"}`, or `seed=1`.
+        sections: any other section of a recipe as a table, such as `path={"mode": "sphere"}`, or `seed=1`; and `dtype`,
+            `device` and `weights` of a model by name.
 
     Raises:
         DirscopeError: In one sentence, as everywhere.
     """
-    loaded = as_model(model, tokenizer)
+    options = {name: sections.pop(name) for name in ("dtype", "device", "weights") if name in sections}
+    loaded = as_model(model, tokenizer, **options)
     site = {**sections.pop("site", {}), "prompt": prompt, **({"write": write} if write is not None else {})}
     data: dict[str, Any] = {"site": site, **sections}
     if directions is not None:
@@ -83,8 +88,10 @@ def probe(
     if isinstance(sae, str):
         release, _, sae_id = sae.partition(":")
         data["sae"] = {"release": release, **({"sae_id": sae_id} if sae_id else {})}
-    data["model"] = {"name": loaded.name, **data.get("model", {})}
+    data["model"] = {"name": loaded.name, **options}
     recipe = parse_recipe(data)
+    if EXPERIMENTS[recipe.experiment].tables:
+        raise RecipeError(f"'{recipe.experiment}' gives tables instead of curves: run it with dirscope --batch.")
     workshop = Workshop()
     for rule in _refused(loaded):
         workshop.layouts.refuse(loaded, rule)
@@ -116,11 +123,24 @@ def _tables(directions: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> list
         return [dict(table) for table in directions]
     tables: list[dict[str, Any]] = []
     for name, value in directions.items():
-        if isinstance(value, int):
-            tables.append({"kind": name, "count": value})
+        if isinstance(value, numbers.Integral):
+            tables.append({"kind": name, "count": int(value)})
         elif isinstance(value, Mapping):
             tables.append({"kind": name, **value})
         else:
-            array = value.detach().cpu().float().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
-            tables.append({"kind": "vector", "label": name, "data": packed(array.astype(np.float32).reshape(-1))})
+            tables.append({"kind": "vector", "label": name, "data": packed(_vector(name, value))})
     return tables
+
+
+def _vector(name: str, value: Any) -> Vector:
+    """A tensor or array [d], or [1, d]."""
+    if isinstance(value, torch.Tensor) and not value.is_complex():
+        value = value.detach().cpu().double().numpy()
+    array = np.asarray(value)
+    shape = array.shape[1:] if array.ndim == 2 and len(array) == 1 else array.shape
+    if array.dtype.kind not in "fiu" or len(shape) != 1:
+        raise DirectionError(
+            f"directions[{name!r}] is {type(value).__name__} of shape {array.shape}, {array.dtype}: give a count, a "
+            "table of options, or a real vector [d_hook]."
+        )
+    return np.asarray(array.reshape(shape), dtype=np.float32)

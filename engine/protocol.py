@@ -5,7 +5,7 @@ Torch-free, so that both sides can import it. Metrics cross the border, logits n
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +26,8 @@ class Held:
     """Not reported again."""
     rows: Mapping[str, int] = field(default_factory=dict)
     """How many rows of each table are not computed again, the first ones."""
+    tables: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    """The rows themselves, where a run goes on."""
     base_vectors: Mapping[int, Vector] = field(default_factory=dict)
     """Used in place of what would be drawn."""
     direction_vectors: Mapping[int, Vector] = field(default_factory=dict)

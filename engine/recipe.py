@@ -233,7 +233,7 @@ def _sentence(model: type[BaseModel], error: ValidationError, path: str) -> str:
     return f"{where} must be {description or fault['msg']}; got {got!r}."
 
 
-def parse_toml(text: str, source: str) -> dict[str, Any]:
+def parse_toml(text: str, source: str, example: str = '[site] prompt = "..."') -> dict[str, Any]:
     """TOML text as plain tables.
 
     Raises:
@@ -242,7 +242,7 @@ def parse_toml(text: str, source: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f'{source} is not TOML: {error}. A recipe starts like: [site] prompt = "..."') from None
+        raise RecipeError(f"{source} is not TOML: {error}. It starts like: {example}") from None
 
 
 def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:

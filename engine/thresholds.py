@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from engine.curves import threshold
 from engine.directions import DIRECTIONS
 from engine.drawing import Base
+from engine.errors import RecipeError
 from engine.laboratory import Laboratory
 from engine.paths import grid
 from engine.sweep import Start, Sweep, Swept
@@ -29,14 +30,20 @@ def thresholds(
 
     Raises:
         DirectionError: A direction has no length.
+        RecipeError: Paths end at lengths of their own.
     """
+    if lab.stop is None:
+        raise RecipeError(
+            'path.stop = "native" ends every direction at its own length, so that their thresholds do not compare: use '
+            '"auto" or a number.'
+        )
     hosts = lab.hosts_of([base])
     row = lab.base_row(base, hosts.raw[0])
     for start in range(0, len(vectors), AT_ONCE):
         lab.checkpoint()
         some = range(start, min(start + AT_ONCE, len(vectors)))
         rays = [lab.ray(base, np.asarray(vectors[i], dtype=np.float32), labels[i]) for i in some]
-        coordinates = [grid(lab.stop if lab.stop is not None else ray.native, lab.recipe.path.steps) for ray in rays]
+        coordinates = [grid(lab.stop, lab.recipe.path.steps)] * len(rays)
         sweep = Sweep(
             forward=lab.forward,
             hosts=hosts,

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from engine.errors import DirectionError
-from engine.hooks import HOOK_POST, HOOK_Z, STAGES, HookPoint, parse_hook
+from engine.hooks import ATTN_OUT, HOOK_POST, HOOK_Z, RESID_MID, STAGES, HookPoint, parse_hook
 from engine.models import Model
 from engine.parts import first, hidden
 from engine.taps import module_at
@@ -71,7 +71,7 @@ class ModelWeights:
             HookError: There is no such layer.
         """
         self._in_stream("mlp-neuron")
-        projection = module_at(self._model, parse_hook(f"blocks.{layer}.{STAGES[HOOK_POST]}", self._model.n_layers))
+        projection = module_at(self._model, self._hook(layer, HOOK_POST))
         rows = self._from(projection) if side == "out" else self._neuron_readers(layer, side, projection)
         if index >= len(rows):
             raise DirectionError(
@@ -129,6 +129,23 @@ class ModelWeights:
         weight = self._from(module_at(self._model, self._write)).double().cpu().numpy()
         _, sizes, rows = np.linalg.svd(weight.T, full_matrices=False)
         return np.asarray(rows[sizes > RANK_TOLERANCE * sizes.max()])
+
+    def later_read_ins(self) -> list[ReadIn]:
+        """The matrices that read the stream after the write hook."""
+        layer, stage = self._write.place
+        found = [r for later in range(layer + 1, self._model.n_layers) for r in self.read_ins(later)]
+        if layer >= self._model.n_layers:
+            return []
+        if stage < HOOK_Z:
+            return [*self.read_ins(layer), *found]
+        if stage in (ATTN_OUT, RESID_MID):
+            # What attention gives is read once more within its block, by the MLP.
+            prefix = self._mlp_name(layer, module_at(self._model, self._hook(layer, HOOK_POST)))
+            return [*(r for r in self.read_ins(layer) if prefix and r.name.startswith(prefix)), *found]
+        return found
+
+    def _hook(self, layer: int, stage: int) -> HookPoint:
+        return parse_hook(f"blocks.{layer}.{STAGES[stage]}", self._model.n_layers)
 
     @torch.no_grad()
     def read_ins(self, layer: int) -> list[ReadIn]:

@@ -114,6 +114,7 @@ def _held(run: Run) -> Held:
         curves=frozenset(c.summary.curve for c in run.curves),
         bases=frozenset(b.base for b in run.bases),
         rows=Counter(row.table for row in run.rows),
+        tables=run.tables,
         base_vectors={b.base: b.vector for b in run.bases},
         layout=Layout.recorded(run.record.get("layout") or {}),
     )

@@ -22,6 +22,7 @@ from sessions.paths import Places, make_private, places
 from sessions.reader import read_run
 from tui.actions import ACTIONS
 from tui.bridge import Bridge
+from tui.edits import as_curves
 from tui.player import Player
 from tui.screens.probe import ProbeScreen
 
@@ -78,7 +79,7 @@ class DirscopeApp(App[None]):
         where, runs = places(), run_folders(folder)
         run = read_run(runs[-1])
         session = Session.growing_from(folder, where.sessions)
-        return cls(run.recipe, session, where, opened=runs[-1])
+        return cls(as_curves(run.recipe), session, where, opened=runs[-1])
 
     @classmethod
     def replaying(cls, folder: Path, speed: float = 1.0) -> DirscopeApp:

@@ -12,6 +12,7 @@ import tomli_w
 
 from engine.directions import DIRECTIONS, SingleSpec
 from engine.errors import RecipeError
+from engine.experiments import EXPERIMENTS
 from engine.hooks import hook_names, parse_hook
 from engine.recipe import Recipe, parse_recipe, parse_toml
 
@@ -106,6 +107,10 @@ def options_toml(recipe: Recipe, kind: str) -> str:
     return "\n[[and]]\n".join(tomli_w.dumps(table) for table in plain).strip()
 
 
+def _example(kind: str) -> str:
+    return DIRECTIONS[kind].example.splitlines()[0] if DIRECTIONS[kind].example else "count = 8"
+
+
 def with_options(recipe: Recipe, kind: str, text: str) -> Recipe:
     """The recipe with these tables of a kind in place of any other; `[[and]]` begins a further one.
 
@@ -113,7 +118,9 @@ def with_options(recipe: Recipe, kind: str, text: str) -> Recipe:
         RecipeError: The text is not TOML, or not options of the kind.
     """
     specs = direction_data(recipe)
-    tables = [{"kind": kind, **parse_toml(part, f"the text for {kind}")} for part in text.split("[[and]]")]
+    tables = [
+        {"kind": kind, **parse_toml(part, f"The text for {kind}", _example(kind))} for part in text.split("[[and]]")
+    ]
     at = next((i for i, s in enumerate(specs) if s["kind"] == kind), len(specs))
     kept = [s for s in specs if s["kind"] != kind]
     return with_directions(recipe, [*kept[:at], *tables, *kept[at:]])
@@ -131,6 +138,11 @@ def with_experiment(recipe: Recipe, name: str, options: Mapping[str, Any]) -> Re
     """Another experiment at the same site with the same directions, from the prompt alone."""
     data = {**recipe.data(), "experiment": name, "options": dict(options), "bases": [{"kind": "prompt"}]}
     return parse_recipe({k: v for k, v in data.items() if k != "expect"})
+
+
+def as_curves(recipe: Recipe) -> Recipe:
+    """The recipe itself where it gives curves; else curves of the same directions at the same site."""
+    return with_experiment(recipe, "probe", {}) if EXPERIMENTS[recipe.experiment].tables else recipe
 
 
 def with_write(recipe: Recipe, hook: str, n_layers: int) -> Recipe:

@@ -24,7 +24,9 @@ def status_text(screen: ProbeScreen, width: int) -> Text:
         null = " reinitialised" if model["weights"] != "trained" else ""
         left.append(f" {name} {model['n_layers']}L d{model['d_model']}{null} · {info['device']} {info['dtype']}")
         reads = ", ".join(_short(r) for r in info["site"]["read"])
-        left.append(f" · {_short(info['site']['write'])} → logits, {reads}")
+        # A site that was refused has no record: what was asked for stands in the recipe.
+        write = recipe.site.write if picture.status == "failed" else info["site"]["write"]
+        left.append(f" · {_short(write)} → logits, {reads}")
     else:
         left.append(f" {name} · {recipe.model.device} {recipe.model.dtype}")
     rate = f"{picture.rate / 1000:.1f}k steps/s" if picture.rate else ""

@@ -7,6 +7,7 @@ SAEs and is said beside the numbers below. Knows SAEs and populations.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -19,6 +20,9 @@ from engine.errors import SaeError
 REFUSED_UNEXPLAINED: Final = 0.9
 """An SAE that explains a tenth of the variance knows nothing of these activations: bundled ones leave 0.03 to 0.12 at
 their own place, 0.35 to 1.6 at another layer, 6 to 60 on untrained weights."""
+REFUSED_TIMES: Final = 10.0
+"""Times what is declared, if that is more than `REFUSED_AT_LEAST`."""
+REFUSED_AT_LEAST: Final = 0.25
 SUSPECT_UNEXPLAINED: Final = 0.3
 """Where nothing is declared."""
 UNEXPLAINED_SLACK: Final = (2.0, 0.05)
@@ -70,16 +74,21 @@ def fit(sae: Sae, population: Population) -> Fit:
         warnings.append(f"{far}: is it loaded with its own activation function, and is this its model?")
     times, plus = UNEXPLAINED_SLACK
     allowed = SUSPECT_UNEXPLAINED if declared.unexplained is None else times * declared.unexplained + plus
-    said = "nothing is declared" if declared.unexplained is None else f"{declared.unexplained:.2g} is declared"
-    if found.unexplained > REFUSED_UNEXPLAINED:
+    said = "nothing is declared" if declared.unexplained is None else f"{_share(declared.unexplained)} is declared"
+    limit = REFUSED_UNEXPLAINED
+    if declared.unexplained is not None:
+        limit = min(limit, max(REFUSED_AT_LEAST, REFUSED_TIMES * declared.unexplained))
+    if not math.isfinite(found.unexplained + found.l0 + found.constant):
+        refusals.append(f"{name} makes numbers of these activations that are not finite: its weights are damaged.")
+    elif found.unexplained > limit:
         refusals.append(
-            f"{name} leaves {found.unexplained:.2g} of the variance of these activations unexplained ({said}), so it "
-            "is not of this model, hook or weights: choose another, or set sae.check = 'warn' to use it all the same."
+            f"{name} leaves {_share(found.unexplained)} of the variance of these activations unexplained ({said}), so "
+            "it is not of this model, hook or weights: choose another, or set sae.check = 'warn' to use it anyway."
         )
     elif found.unexplained > allowed:
         warnings.append(
-            f"{name} leaves {found.unexplained:.2g} of the variance unexplained here, but {said}: is it of this model, "
-            "hook and kind of text?"
+            f"{name} leaves {_share(found.unexplained)} of the variance unexplained here, but {said}: is it of this "
+            "model, hook and kind of text?"
         )
     if found.constant > SUSPECT_CONSTANT and found.unexplained > CONSTANT_MATTERS * (declared.unexplained or 0.05):
         warnings.append(
@@ -90,10 +99,14 @@ def fit(sae: Sae, population: Population) -> Fit:
     if other is not None and other < OTHER_PROCESSING * found.unexplained:
         how = "without" if sae.uncentred else "with"
         warnings.append(
-            f"{name} leaves {other:.2g} instead of {found.unexplained:.2g} unexplained on residuals {how} their mean "
-            "over d_model: model_from_pretrained_kwargs in its cfg.json may be wrong about center_writing_weights."
+            f"{name} leaves {_share(other)} instead of {_share(found.unexplained)} unexplained on residuals {how} "
+            "their mean over d_model: model_from_pretrained_kwargs in its cfg.json may be wrong about center_writing_weights."
         )
     return replace(found, refusal=" ".join(refusals[:1]), warnings=tuple(warnings))
+
+
+def _share(value: float) -> str:
+    return f"{value:.0%}" if value >= 0.1 else f"{value:.1%}"
 
 
 def usable(sae: Sae, found: Fit, strict: bool) -> tuple[str, ...]:

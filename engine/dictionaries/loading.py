@@ -6,9 +6,13 @@ this model's activations is for `gate` to find out. Never unpickles a local file
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Any, Final
+
+import torch
+from torch import nn
 
 from engine.dictionaries.evidence import EvidenceFile, read_evidence
 from engine.dictionaries.sae import Declared, Sae
@@ -66,13 +70,16 @@ def wrap_sae(
     folder: Path | None = None,
     declared: Declared | None = None,
 ) -> Sae:
-    """An SAE that is in memory, as one of ours; its parameters are not changed.
+    """An SAE that is in memory, as one of ours; what it was made from is not changed.
 
     Raises:
-        SaeError: It has another width or hook, weights that are not finite, or is no autoencoder of one place.
+        SaeError: It is no SAE of sae-lens, has another width or hook, weights that are not finite, or is no autoencoder
+            of one place.
     """
     name = f"SAE {release} / {sae_id}"
-    module = module.eval().requires_grad_(False).to("cpu")
+    if not (isinstance(module, nn.Module) and hasattr(module, "encode") and hasattr(module, "cfg")):
+        raise SaeError(f"{type(module).__name__} is no SAE: give one of sae-lens, or RELEASE:SAE_ID.")
+    module = _twin(module)
     architecture = str(module.cfg.architecture())
     if TRANSCODERS in architecture:
         raise SaeError(
@@ -111,6 +118,18 @@ def wrap_sae(
         declared=declared or _declared(release, sae_id, folder, module),
         neuronpedia=metadata.neuronpedia_id,
     )
+
+
+def _twin(module: nn.Module) -> Any:
+    """The same SAE in float32 in the machine's memory, to do with as we like; tensors are shared where they fit."""
+    tensors = [*module.named_parameters(), *module.named_buffers()]
+    ours = {id(t): _like(t) for _, t in tensors}
+    return copy.deepcopy(module, ours).eval()
+
+
+def _like(tensor: torch.Tensor) -> torch.Tensor:
+    plain = tensor.detach().to("cpu", torch.float32 if tensor.is_floating_point() else tensor.dtype)
+    return nn.Parameter(plain, requires_grad=False) if isinstance(tensor, nn.Parameter) else plain
 
 
 def _declared(release: str, sae_id: str, folder: Path | None, module: Any) -> Declared:

@@ -9,14 +9,17 @@ Knows dictionaries and vectors; no SAEs.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+AT_ONCE: Final = 8192
+"""Rows that are in float64 at a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +31,8 @@ class Dictionary:
     scale: NDArray[np.float64] | None = None
     """[n_atoms]; None is 1."""
     centred: bool = False
+    known_lengths: NDArray[np.float64] | None = None
+    """Of all atoms, where somebody has found them already."""
 
     def __len__(self) -> int:
         return len(self.stored)
@@ -41,11 +46,15 @@ class Dictionary:
     @cached_property
     def lengths(self) -> NDArray[np.float64]:
         """Of all atoms [n_atoms]."""
-        squares = self.stored.pow(2).sum(-1).double()
-        if self.centred:
-            squares = squares - self.stored.mean(-1).double() ** 2 * self.stored.shape[1]
-        lengths = squares.clamp(min=0).sqrt().numpy()
-        return np.asarray(lengths if self.scale is None else lengths * np.abs(self.scale))
+        if self.known_lengths is not None:
+            return self.known_lengths
+        parts = [range(start, min(start + AT_ONCE, len(self))) for start in range(0, len(self), AT_ONCE)]
+        return np.concatenate([np.linalg.norm(self.atoms(part), axis=1) for part in parts])
+
+    def times(self, factor: float) -> Dictionary:
+        """The same atoms, longer."""
+        scale = np.ones(len(self)) if self.scale is None else self.scale
+        return replace(self, scale=scale * factor, known_lengths=self.lengths * abs(factor))
 
     def products(self, vector: NDArray[Any]) -> NDArray[np.float64]:
         """Inner products of a vector of the basis [d] with every atom at unit length [n_atoms]; 0 for no length."""

@@ -28,6 +28,8 @@ ENCODED_AT_ONCE: Final = 32_000_000
 """Activations held at a time while many vectors are scanned: 128 MB, whatever the SAE's width."""
 ATOM_TOLERANCE: Final = 1e-3
 """Relative; float32 differences of two reconstructions are off by some 1e-5."""
+FACTOR_TOLERANCE: Final = 1e-5
+"""Within which atoms are those of no normalisation."""
 PROBED: Final = 3
 
 
@@ -149,9 +151,14 @@ class Sae:
         return self._output(self.module.W_dec.detach()[list(features)])
 
     @cached_property
+    def stored(self) -> Dictionary:
+        """The decoder's rows, as stored."""
+        return Dictionary(self.module.W_dec.detach().cpu(), centred=self.centre)
+
+    @property
     def lengths(self) -> NDArray[np.float64]:
         """Of the decoder rows in the basis [d_sae]; not always 1."""
-        return Dictionary(self.module.W_dec.detach().cpu(), centred=self.centre).lengths
+        return self.stored.lengths
 
     @cached_property
     def encoder_cosines(self) -> NDArray[np.float64]:
@@ -167,9 +174,8 @@ class Sae:
 
     def neighbours(self, feature: int, n: int) -> list[tuple[int, float]]:
         """The features whose decoder rows have the largest cosine with this one's, itself left out."""
-        dictionary = Dictionary(self.module.W_dec.detach().cpu(), centred=self.centre)
         row = self.rows([feature])[0]
-        cosines = dictionary.products(row / max(np.linalg.norm(row), 1e-30))
+        cosines = self.stored.products(row / max(np.linalg.norm(row), 1e-30))
         cosines[feature] = -np.inf
         return [(int(i), float(cosines[i])) for i in np.argsort(-cosines, kind="stable")[:n]]
 
@@ -179,19 +185,24 @@ class Sae:
         Raises:
             SaeError: Its decoder does more than add rows.
         """
-        rows = self.module.W_dec.detach().cpu()
-        raw = np.linalg.norm(rows.double().numpy()[:PROBED], axis=1)
-        rescaled = bool(getattr(self.module.cfg, "rescale_acts_by_decoder_norm", False))
-        stored = Dictionary(rows, centred=self.centre)
-        scale = 1 / rows.norm(dim=1).clamp(min=1e-30).double().numpy() if rescaled else np.ones(self.n_features)
-        wanted, got = self.units(base, range(PROBED)), stored.atoms(range(PROBED)) * scale[:PROBED, None]
+        unit = self._unit_atoms
+        probed = [int(i) for i in np.flatnonzero(unit.lengths)[:PROBED]]
+        wanted, got = self.units(base, probed), unit.atoms(probed)
         factor = float((wanted * got).sum() / max((got**2).sum(), 1e-30))
-        if np.abs(wanted - factor * got).max() > ATOM_TOLERANCE * max(np.abs(wanted).max(), 1e-30) or not raw.any():
+        if not probed or np.abs(wanted - factor * got).max() > ATOM_TOLERANCE * max(np.abs(wanted).max(), 1e-30):
             raise SaeError(
                 f"The decoder of SAE {self.release} / {self.sae_id} ({self.architecture}) is not a sum of rows, so "
                 "vectors cannot be decomposed with it: choose another SAE."
             )
-        return Dictionary(rows, scale * factor, self.centre)
+        return unit if abs(factor - 1) < FACTOR_TOLERANCE else unit.times(factor)
+
+    @cached_property
+    def _unit_atoms(self) -> Dictionary:
+        """Atoms up to a common factor, which run-time normalisation makes different at each base."""
+        if not getattr(self.module.cfg, "rescale_acts_by_decoder_norm", False):
+            return self.stored
+        rows = self.stored.stored
+        return Dictionary(rows, 1 / rows.norm(dim=1).clamp(min=1e-30).double().numpy(), self.centre)
 
     def bias(self, base: Base) -> NDArray[np.float64]:
         """What it decodes to when nothing is on [d_hook]."""

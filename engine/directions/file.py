@@ -6,6 +6,7 @@ Pickles (.pt, .bin) are never opened: they can run anything. Recorded with the f
 from __future__ import annotations
 
 import hashlib
+import io
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 from safetensors import SafetensorError
-from safetensors.numpy import load
 
 from engine.directions import DIRECTIONS, DirectionKind, SingleSpec
 from engine.drawing import Base, Direction, DrawContext, Vector
@@ -31,9 +31,11 @@ class FileSpec(SingleSpec):
 
 
 def _draw(spec: FileSpec, context: DrawContext, base: Base, index: int) -> Direction:
-    path = Path(spec.path).expanduser()
+    path = Path(spec.path)
     data = _bytes(path)
     array = _array(path, data, spec.key)
+    if array.ndim == 1 and spec.row is not None:
+        raise DirectionError(f"{path} holds one vector, so there is no row {spec.row}: leave row out.")
     if array.ndim == 2 and (spec.row is not None or len(array) == 1):
         row = spec.row or 0
         if row >= len(array):
@@ -65,7 +67,11 @@ def checked(array: NDArray[Any], name: str, base: Base, context: DrawContext) ->
     if context.centred:
         # The mean over d_model does nothing; kept, it would take a share of the length.
         vector = vector - vector.mean()
-    if np.linalg.norm(vector) <= 1e-6 * np.linalg.norm(array):
+    with np.errstate(over="ignore"):
+        length = float(np.linalg.norm(vector))
+    if not length < np.finfo(np.float32).max:
+        raise DirectionError(f"The direction of {name} is too long for float32: scale it down.")
+    if length <= 1e-6 * np.linalg.norm(array):
         raise DirectionError(f"The direction of {name} has no length: choose another.")
     return np.asarray(vector, dtype=np.float32)
 
@@ -74,25 +80,31 @@ def _bytes(path: Path) -> bytes:
     if path.suffix not in (".safetensors", ".npy"):
         raise DirectionError(f"{path} is neither .safetensors nor .npy; pickles are never opened. Convert it first.")
     try:
+        path = path.expanduser()
         if path.stat().st_size > LARGEST_BYTES:
             raise DirectionError(f"{path} is larger than {LARGEST_BYTES:,} bytes: save the direction by itself.")
         return path.read_bytes()
-    except OSError as error:
-        raise DirectionError(f"Cannot read {path} ({error.strerror or error}): give a file with one vector.") from None
+    except (OSError, RuntimeError, ValueError) as error:  # also a home or a name that cannot be
+        why = getattr(error, "strerror", None) or error
+        raise DirectionError(f"Cannot read {str(path)!r} ({why}): give a file with one vector.") from None
 
 
 def _array(path: Path, data: bytes, key: str | None) -> NDArray[Any]:
     try:
         if path.suffix == ".npy":
-            array = np.load(path, allow_pickle=False)
+            if key is not None:
+                raise DirectionError(f"{path} is .npy, which holds one array without a name: leave key out.")
+            array = np.load(io.BytesIO(data), allow_pickle=False)
         else:
+            from safetensors.torch import load  # numpy has no bfloat16
+
             tensors = load(data)
             if key is None and len(tensors) == 1:
                 key = next(iter(tensors))
             if key not in tensors:
                 raise DirectionError(f"{path} holds {', '.join(sorted(tensors)) or 'nothing'}: name one with key.")
-            array = tensors[key]
-    except (SafetensorError, ValueError, EOFError, TypeError, OSError) as error:
+            array = tensors[key].float().numpy()
+    except (SafetensorError, ValueError, EOFError, TypeError, OSError, KeyError, RuntimeError) as error:
         raise DirectionError(f"{path} is damaged or no vector file: {error}.") from None
     if array.dtype.kind not in "fiu":
         raise DirectionError(f"{path} holds {array.dtype} instead of numbers: save it as float32.")

@@ -6,6 +6,7 @@ sensitive directions in GPT2" (LessWrong, 2024): mixing directions instead would
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Annotated, Literal
 
 import numpy as np
@@ -24,7 +25,7 @@ class Target(BaseModel):
 
     kind: Literal["random", "real-other"] = Field("real-other", description="'random' or 'real-other'")
     prompt: str | None = Field(None, min_length=1, description="a text that is not empty")
-    weight: float = Field(1.0, ge=0, strict=False, description="a finite number of at least 0")
+    weight: float = Field(1.0, ge=0, le=1e6, strict=False, description="a number from 0 to 1000000")
 
     @model_validator(mode="after")
     def _prompts_are_real(self) -> Target:
@@ -68,9 +69,12 @@ def _draw(spec: InterpolationSpec, context: DrawContext, base: Base, index: int)
     total = sum(t.weight for t in spec.targets)
     mixed = np.zeros(len(base.vector))
     corners = []
-    for place, target in enumerate(spec.targets):
+    of_kind = Counter(t.kind for t in spec.targets if t.prompt is None)
+    placed = Counter[str]()
+    for target in spec.targets:
         # Each corner draws on from where the one before it stopped, so that no member serves twice.
-        number = index * len(spec.targets) + place
+        number = index * of_kind[target.kind] + placed[target.kind]
+        placed[target.kind] += target.prompt is None
         if target.kind == "random":
             rng = stream(context.seed, f"direction/interpolation@{base.kind}", base.index, number)
             vector, detail = context.population.covariance_matched(rng), {"random": number}

@@ -44,4 +44,13 @@ def _draw(spec: VectorSpec, context: DrawContext, base: Base, index: int) -> Dir
     return Direction("vector", spec.label, checked(vector, spec.label, base, context), {})
 
 
-DIRECTIONS.register(DirectionKind("vector", "along", VectorSpec, _draw, "a vector written into the recipe"))
+DIRECTIONS.register(
+    DirectionKind(
+        "vector",
+        "along",
+        VectorSpec,
+        _draw,
+        "a vector written into the recipe",
+        example='label = "mine"\ndata = "AACAPw=="',
+    )
+)

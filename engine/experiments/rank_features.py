@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from engine.results import Event
 
 RANKING, NULLS = "ranking", "nulls"
-COLUMNS = ("activation", "share_of_l1", "rate", "length", "threshold", "p")
+COLUMNS = ("activation", "share_of_l1", "rate_at_site", "length", "threshold", "p")
 
 
 class RankOptions(NoOptions):
@@ -47,17 +47,20 @@ def _run(lab: Laboratory) -> Iterator[Event]:
     total = options.nulls + len(features)
     if done >= len(features):
         return
-    nulls: dict[int, float | None] = {}
+    nulls = [row["threshold"] for row in lab.held.tables.get(NULLS, ())]
     drawn = null_vectors(lab, base, "along", options.nulls)
-    for number, found in thresholds(lab, base, drawn, ["a null"] * len(drawn)):
-        nulls[number] = found
-        if len(nulls) % AT_ONCE == 0:
-            yield Progress("drawing nulls", len(nulls), total)
-    for number in range(held_nulls, options.nulls):
-        yield RowResult(NULLS, {"null": number, "threshold": nulls[number], "censored": nulls[number] is None})
+    # Blocks begin where they would in a whole run, so that each row is computed in the same company.
+    for start in range(held_nulls // AT_ONCE * AT_ONCE, options.nulls, AT_ONCE):
+        measured = dict(thresholds(lab, base, drawn[start : start + AT_ONCE], ["a null"] * AT_ONCE))
+        for place, reached in sorted(measured.items()):
+            number = start + place
+            if number >= held_nulls:
+                yield RowResult(NULLS, {"null": number, "threshold": reached, "censored": reached is None})
+            if number >= len(nulls):
+                nulls.append(reached)
+        yield Progress("drawing nulls", len(nulls), total)
     l1 = float(np.abs(activations).sum()) or 1.0
     rates = lab.firing_rates
-    # Blocks begin where they would in a whole run, so that each feature is computed in the same company.
     for start in range(done // AT_ONCE * AT_ONCE, len(features), AT_ONCE):
         block = features[start : start + AT_ONCE]
         vectors = sae.contributions(base, block) * (-1 if options.sign == "-" else 1)
@@ -73,11 +76,11 @@ def _run(lab: Laboratory) -> Iterator[Event]:
                     "sign": options.sign,
                     "activation": float(activations[feature]),
                     "share_of_l1": float(abs(activations[feature])) / l1,
-                    "rate": float(rates[feature]),
+                    "rate_at_site": float(rates[feature]),
                     "length": float(np.linalg.norm(vectors[place])),
                     "threshold": reached,
                     "censored": reached is None,
-                    "p": empirical_p(reached, nulls.values()),
+                    "p": empirical_p(reached, nulls),
                 },
             )
         yield Progress("ranking", options.nulls + start + len(block), total)

@@ -99,7 +99,6 @@ def _readers(lab: Laboratory) -> Iterator[Event]:
     import numpy as np
 
     from engine.dictionaries.geometry import explained_by, largest_cosine
-    from engine.hooks import ATTN_OUT
     from engine.results import Note, Progress, RowResult
     from engine.thresholds import thresholds
 
@@ -108,9 +107,7 @@ def _readers(lab: Laboratory) -> Iterator[Event]:
         return
     base = next(lab.bases())
     drawn = [lab.draw(spec, base, i) for spec, i in lab.direction_order]
-    # A block whose attention has already read the stream reads it once more, in its MLP.
-    first = lab.where.write.layer + (lab.where.write.stage >= ATTN_OUT)
-    rows = [r.rows for layer in range(first, lab.model.n_layers) for r in lab.weights.read_ins(layer)]
+    rows = [part.rows for part in lab.weights.later_read_ins()]
     unembedding = lab.weights.unembedding
     found: list[tuple[str, float, float, float]] = []
     for place, reached in thresholds(lab, base, [d.vector for d in drawn], [d.label for d in drawn]):

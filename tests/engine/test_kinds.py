@@ -7,12 +7,14 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 from safetensors.torch import load_file
+from safetensors.torch import save_file as save_torch
 
 from engine.bases import BASES
 from engine.dictionaries.synthetic import exchange
 from engine.directions import DIRECTIONS
 from engine.directions.fake_feature import rotation
-from engine.drawing import Direction
+from engine.directions.vector import packed
+from engine.drawing import Direction, without
 from engine.embedded import MODEL_DIR, SAES_DIR
 from engine.errors import DirectionError, HookError, RecipeError
 from engine.laboratory import Laboratory
@@ -206,6 +208,8 @@ def test_interpolation_mixes_targets_before_the_base_is_subtracted(lab: Laborato
     drawn = draw(lab, "interpolation", targets=[{"kind": "real-other"}, {"kind": "real-other"}], count=2)
     rows = [c["population_row"] for c in drawn.detail["targets"]]
     assert close(lab.site.vector + drawn.vector, lab.population.vectors[rows].mean(0), 1e-5)
+    mixed = [draw(lab, "interpolation", i, count=400).detail["targets"] for i in (0, 399)]
+    assert [set(c) - {"kind", "weight"} for c in mixed[1]] == [{"population_row"}, {"random"}], "a member each"
     with pytest.raises(RecipeError, match="list of 1 to 3 tables"):
         draw(lab, "interpolation", targets=[{}] * 4)
     with pytest.raises(RecipeError, match="must not all be 0"):
@@ -293,6 +297,10 @@ def test_directions_come_from_files_that_fit(lab: Laboratory, tmp_path) -> None:
     found = draw(lab, "file", path=str(tmp_path / "two.safetensors"), key="b", row=2)
     assert close(found.vector, rows[2] - rows[2].mean(), 1e-6)
     assert len(found.detail["sha256"]) == 64
+    half = {"h": torch.from_numpy(rows[0]).to(torch.bfloat16)}
+    save_torch(half, tmp_path / "half.safetensors")
+    assert close(draw(lab, "file", path=str(tmp_path / "half.safetensors")).vector, rows[0] - rows[0].mean(), 0.02)
+    np.save(tmp_path / "huge.npy", np.arange(256) * 1e300)
     np.save(tmp_path / "wide.npy", np.ones(300))
     np.save(tmp_path / "ones.npy", np.ones(256))
     np.save(tmp_path / "nan.npy", np.full(256, np.nan))
@@ -303,6 +311,9 @@ def test_directions_come_from_files_that_fit(lab: Laboratory, tmp_path) -> None:
     for name, options, message in (
         ("wide.npy", {}, r"shape 300, but the write hook has d_hook 256"),
         ("ones.npy", {}, "has no length"),
+        ("huge.npy", {}, "too long for float32"),
+        ("one.npy", {"row": 7}, "no row 7"),
+        ("one.npy", {"key": "a"}, "leave key out"),
         ("nan.npy", {}, "NaN or infinity"),
         ("objects.npy", {}, "damaged or no vector file"),
         ("cut.safetensors", {}, "damaged or no vector file"),
@@ -323,12 +334,23 @@ def test_features_can_be_projected_out_of_any_direction(lab: Laboratory) -> None
     found = draw(lab, "steering", plus=HAPPY, minus=SAD, project_out=[3, 700, 41])
     rows = decoder(lab)[[3, 700, 41]]
     assert np.abs(rows @ found.vector).max() < 1e-4
+    for again in ([3, 700, 41, 3], [41, 3, 700]):
+        same = draw(lab, "steering", plus=HAPPY, minus=SAD, project_out=again)
+        assert close(same.vector, found.vector, 1e-5), "the same span"
     removed = plain.vector.astype(np.float64) - found.vector
     assert np.abs(removed - rows.T @ np.linalg.lstsq(rows.T, removed, rcond=None)[0]).max() < 1e-4
     assert "without #3, #700, #41" in found.label
     assert found.detail["share_left"] == pytest.approx(np.linalg.norm(found.vector) / np.linalg.norm(plain.vector))
     with pytest.raises(DirectionError, match="Nothing is left"):
         draw(lab, "sae-feature", index=3, project_out=[3])
+
+
+def test_rows_without_length_take_nothing_away() -> None:
+    rng = np.random.default_rng(0)
+    vector, row = rng.standard_normal(8), rng.standard_normal(8)
+    left = vector - (vector @ row) / (row @ row) * row
+    assert close(without(vector, np.stack([row, np.zeros(8), 2 * row])), left, 1e-12)
+    assert close(without(vector, np.zeros((2, 8))), vector, 1e-12)
 
 
 def test_rebuilt_bases_are_what_the_sae_makes_of_real_ones(embedded: Model, workshop: Workshop) -> None:
@@ -367,6 +389,7 @@ def test_every_kind_runs_and_is_recorded(embedded: Model, workshop: Workshop, tm
     directions = [{"kind": k.name, **tomllib.loads(k.example)} for k in kinds]
     for spec in directions:
         spec.update({"path": str(tmp_path / "direction.npy")} if spec["kind"] == "file" else {})
+        spec.update({"data": packed(np.arange(256.0))} if spec["kind"] == "vector" else {})
         if DIRECTIONS[spec["kind"]].spec.model_fields["count"].default > 1:
             spec["count"] = 1
     lab = lab_of(embedded, workshop, bases=[{"kind": k} for k in BASES], directions=directions, path={"steps": 2})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
 
 from engine import as_model, parse_recipe, probe
 from engine.embedded import MODEL_DIR, SAES_DIR
@@ -118,6 +118,25 @@ def test_an_sae_in_memory_gives_its_features(network, tokenizer) -> None:
     assert np.abs(found.summary["native_norm"] - by_name.summary["native_norm"]).max() < 1e-4
 
 
+def test_token_embeddings_of_a_transformer_lens_model_and_its_mode(tokenizer) -> None:
+    from transformer_lens.model_bridge import TransformerBridge
+
+    fresh = AutoModelForCausalLM.from_pretrained(MODEL_DIR, dtype=torch.float32)
+    bridge = TransformerBridge.boot_transformers(str(MODEL_DIR), hf_model=fresh, tokenizer=tokenizer).train()
+    found = probe(bridge, PROMPT, directions=[{"kind": "token-embedding", "plus": " girl"}], **SMALL)
+    by_name = probe("embedded", PROMPT, directions=[{"kind": "token-embedding", "plus": " girl"}], **SMALL)
+    assert np.abs(found.results[0].direction - by_name.results[0].direction).max() < 1e-5
+    assert bridge.training, "left as it was"
+
+
+def test_a_model_by_name_takes_its_options() -> None:
+    found = probe("embedded", PROMPT, directions={"random": 1}, weights="reinitialised", dtype="float64", **SMALL)
+    assert found.recipe.model.weights == "reinitialised"
+    assert found.recipe.model.dtype == "float64"
+    with pytest.raises(RecipeError, match=r"model\.dtype must be"):
+        probe("embedded", PROMPT, dtype="float8")
+
+
 def test_what_cannot_be_probed_is_refused_in_a_sentence(network, tokenizer) -> None:
     with pytest.raises(LoadError, match="is no model"):
         as_model(torch.nn.Linear(2, 2))
@@ -127,5 +146,14 @@ def test_what_cannot_be_probed_is_refused_in_a_sentence(network, tokenizer) -> N
         probe(network, PROMPT, tokenizer=tokenizer, directions={"mine": VECTOR[:32]}, **SMALL)
     with pytest.raises(RecipeError, match="Unknown direction kind 'randm'; did you mean 'random'"):
         probe(network, PROMPT, tokenizer=tokenizer, directions={"randm": 3}, **SMALL)
+    with pytest.raises(LoadError, match="cannot be probed: use float32"):
+        as_model(AutoModelForCausalLM.from_pretrained(MODEL_DIR, dtype=torch.float16), tokenizer)
+    with pytest.raises(LoadError, match="no language model head"):
+        as_model(AutoModel.from_pretrained(MODEL_DIR), tokenizer)
+    for wrong in ("abc", torch.randn(2, 128), torch.randn(256).to(torch.complex64), None):
+        with pytest.raises(DirectionError, match="give a count"):
+            probe(network, PROMPT, tokenizer=tokenizer, directions={"mine": wrong}, **SMALL)
+    with pytest.raises(RecipeError, match="gives tables instead of curves"):
+        probe(network, PROMPT, tokenizer=tokenizer, experiment="decompose", **SMALL)
     with pytest.raises(RecipeError, match="no base64"):
         probe(network, PROMPT, tokenizer=tokenizer, directions=[{"kind": "vector", "data": "%%"}], **SMALL)

@@ -10,7 +10,7 @@ from engine.dictionaries.decompose import decompose
 from engine.dictionaries.firing import mark
 from engine.dictionaries.geometry import BINS, cosines, explained_by, largest_cosine
 from engine.drawing import Base
-from engine.errors import DirectionError
+from engine.errors import DirectionError, RecipeError
 from engine.laboratory import Laboratory
 from engine.models import Model
 from engine.protocol import Held
@@ -66,6 +66,26 @@ def test_nulls_are_not_what_the_recipe_draws(embedded: Model, workshop: Workshop
     assert np.array_equal(nulls[1], lab.draw(lab.recipe.directions[0], lab.site, BEYOND + 1).vector)
 
 
+def test_thresholds_at_lengths_of_their_own_are_refused(embedded: Model, workshop: Workshop) -> None:
+    lab = lab_of(embedded, workshop, experiment="rank-features", path={"stop": "native", "steps": 5})
+    with pytest.raises(RecipeError, match="their thresholds do not compare"):
+        rows_of(lab)
+
+
+def test_who_reads_a_direction_depends_on_where_it_is_written(embedded: Model, workshop: Workshop) -> None:
+    """What a block's MLP reads is read after its attention too, and not after the MLP."""
+    for stage, read in (
+        ("hook_resid_pre", True),
+        ("hook_attn_out", True),
+        ("hook_resid_mid", True),
+        ("hook_mlp_out", False),
+    ):
+        lab = lab_of(embedded, workshop, site={"prompt": PROMPT, "write": f"blocks.1.{stage}"})
+        row = lab.weights.neuron(1, 3, "in")
+        found = max(largest_cosine(row, part.rows) for part in lab.weights.later_read_ins())
+        assert (found > 0.999) == read, stage
+
+
 def test_ranking_gives_every_active_feature_its_threshold_and_p(embedded: Model, workshop: Workshop) -> None:
     data = {"experiment": "rank-features", "options": {"nulls": 40}}
     lab = lab_of(embedded, workshop, **data)
@@ -82,8 +102,15 @@ def test_ranking_gives_every_active_feature_its_threshold_and_p(embedded: Model,
         assert row["length"] == pytest.approx(summary.native_norm, rel=1e-5)
         sooner = sum((n["threshold"] or np.inf) <= (row["threshold"] or np.inf) for n in nulls)
         assert row["p"] == pytest.approx((1 + sooner) / 41)
-    went_on = lab_of(embedded, workshop, Held(rows={"nulls": 40, "ranking": 10}), **data)
-    assert rows_of(went_on) == {"ranking": ranking[10:]}
+    held = Held(rows={"nulls": 40, "ranking": 10}, tables={"nulls": nulls})
+    assert rows_of(lab_of(embedded, workshop, held, **data)) == {"ranking": ranking[10:]}
+    held = Held(rows={"nulls": 35}, tables={"nulls": nulls[:35]})
+    assert rows_of(lab_of(embedded, workshop, held, **data)) == {"ranking": ranking, "nulls": nulls[35:]}
+    moved = [{**row, "threshold": None} for row in nulls]
+    held = Held(rows={"nulls": 40}, tables={"nulls": moved})
+    assert all(
+        r["p"] <= 1 / 41 for r in rows_of(lab_of(embedded, workshop, held, **data))["ranking"] if r["threshold"]
+    ), "held nulls are used and not measured again"
     assert rows_of(lab_of(embedded, workshop, Held(rows={"nulls": 40, "ranking": len(ranking)}), **data)) == {}
 
 

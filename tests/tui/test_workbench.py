@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 from textual.pilot import Pilot
 from textual.widgets import DataTable, Input
@@ -86,6 +87,31 @@ def test_a_decomposition_is_a_run_of_the_session_and_the_curves_come_back() -> N
         assert app.probe.drawn.curves
 
     play(story)
+
+
+def test_a_session_that_ended_with_tables_opens_with_them_over_its_curves() -> None:
+    async def first(app: DirscopeApp, pilot: Pilot) -> None:
+        await opened(app, pilot)
+        await pilot.press("d")
+        await until(pilot, lambda: "saved" in frame(pilot), "a saved decomposition")
+        assert app.probe.session is not None
+        folders.append(app.probe.session.folder)
+
+    async def again(app: DirscopeApp, pilot: Pilot) -> None:
+        await until(pilot, lambda: isinstance(app.screen, TablesScreen), "the tables")
+        assert "encoder explained" in frame(pilot)
+        assert "decompose, 0002, done" in frame(pilot)
+        await pilot.press("escape")
+        assert app.screen is app.probe
+        assert app.probe.recipe.experiment == "probe"
+        assert len(app.probe.drawn.curves) == 24
+        await pilot.press("s")
+        await saved(app, pilot)
+        assert app.probe.picture.unit == "degrees"
+
+    folders: list[Path] = []
+    play(first)
+    play(again, DirscopeApp.opening(folders[0]))
 
 
 def test_a_ranking_fills_live_survives_its_worker_and_leaves_the_curves() -> None:

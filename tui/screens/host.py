@@ -24,6 +24,11 @@ from tui.messages import Answered, EngineDied, RunEvents, RunFailed, RunKept
 class Guest(Protocol):
     """A screen that shows a run of its own."""
 
+    @property
+    def ended(self) -> bool:
+        """Whether the run is over."""
+        ...
+
     def take(self, event: Event) -> None:
         """One more event of its run."""
         ...
@@ -116,5 +121,5 @@ class HostScreen(Screen[None]):
 
     @on(EngineDied)
     def _on_death(self, message: EngineDied) -> None:
-        if self._guest is not None:
+        if self._guest is not None and not self._guest[1].ended:
             self._guest[1].failed(message.text)

@@ -34,7 +34,9 @@ def paint(screen: ProbeScreen) -> None:
     if picture.site and screen.site_is_current:  # or a key pressed meanwhile would be taken back
         screen.query_one(TokenStrip).show(picture.site["tokens"], picture.site["position"])
     # A run that failed leaves the curves of the one before: they stay, and say so.
-    old = bool(drawn.curves or drawn.sketches) and drawn.info is not picture.info and picture.ended
+    # So does a replay of a session when it comes to tables.
+    tables = picture.info.get("n_curves") == 0
+    old = bool(drawn.curves or drawn.sketches) and drawn.info is not picture.info and (picture.ended or tables)
     screen.set_class(old, "-old")
     plot = screen.query_one(CurvePlot)
     beside = screen.beside if screen.beside is not drawn else None

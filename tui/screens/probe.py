@@ -215,8 +215,6 @@ class ProbeScreen(HostScreen):
     def _on_run_kept(self, message: RunKept) -> None:
         if message.run_id == self.run_id:
             self.folder = message.folder
-            if not self.picture.curves:
-                self.complain(showing.TABLES_ONLY.format(message.folder / "tables"))
             self.mark_stale()
 
     @on(RunFailed)
@@ -227,8 +225,9 @@ class ProbeScreen(HostScreen):
 
     @on(EngineDied)
     def _on_engine_died(self, message: EngineDied) -> None:
-        self.picture = replace(self.picture, ended=True, status="failed")
-        self.complain(message.text)
+        if not self.picture.ended:  # what was whole before stays so
+            self.picture = replace(self.picture, ended=True, status="failed")
+            self.complain(message.text)
         self.notify(message.text, title=message.title, severity="error", timeout=10, markup=False)
 
     def ask(self, question: Question, then: Callable[[Answer], None]) -> None:

@@ -14,25 +14,49 @@ from textual.widgets import Input
 
 from engine.errors import DirscopeError
 from engine.results import RunStarted
-from sessions.reader import read_run
+from sessions.catalogue import RUNS
+from sessions.reader import Run, read_run
+from tui.edits import as_curves
 from tui.picture import Picture
+from tui.screens.tables import TablesScreen
 from tui.widgets.direction_list import DirectionList
 
 if TYPE_CHECKING:
     from tui.screens.probe import ProbeScreen
 
 PACE_SECONDS: Final = 1 / 20
-TABLES_ONLY: Final = "This run holds tables instead of curves: {}; dirscope export RUN --format md prints them."
+NO_CURVES: Final = "This run has no curves: change anything, or press g, to compute some."
 
 
 def show_stored(screen: ProbeScreen, folder: Path) -> None:
-    """Show a run from disk, whole and at once."""
+    """Show a run from disk, whole and at once: its tables, over the curves of the last run before it that has some."""
     try:
         run = read_run(folder)
+        with_curves = run if run.curves or not run.tables else _curves_before(folder)
     except DirscopeError as error:
         screen.complain(str(error))
         return
-    screen.recipe, screen.folder = run.recipe, folder
+    _show_curves(screen, with_curves or run)
+    if run.tables and not run.curves:
+        title = f"{run.recipe.experiment}, {folder.name}, {run.record.get('why') or run.status}"
+        screen.app.push_screen(TablesScreen(None, run.recipe, title, rows=list(run.rows)))
+
+
+def _curves_before(folder: Path) -> Run | None:
+    """The last run of the same session before one that has curves."""
+    earlier = sorted((p for p in folder.parent.glob("[0-9]*") if p.name < folder.name), reverse=True)
+    for candidate in earlier if folder.parent.name == RUNS else []:
+        try:
+            run = read_run(candidate)
+        except DirscopeError:
+            continue
+        if run.curves:
+            return run
+    return None
+
+
+def _show_curves(screen: ProbeScreen, run: Run) -> None:
+    screen.recipe, screen.folder = as_curves(run.recipe), run.folder if run.curves else None
     screen.picture = screen.drawn = Picture()
     screen.beside = None
     screen.cursor_moved = False
@@ -41,8 +65,8 @@ def show_stored(screen: ProbeScreen, folder: Path) -> None:
         screen.take(event)
     if not screen.picture.ended:
         screen.picture = replace(screen.picture, ended=True, status="was cut off")
-    if run.tables and not run.curves:
-        screen.complain(TABLES_ONLY.format(folder / "tables"))
+    if not run.curves:
+        screen.complain(NO_CURVES)
     screen.query_one(DirectionList).show(screen.recipe, screen.features)
 
 

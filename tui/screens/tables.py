@@ -65,7 +65,8 @@ class TablesScreen(Screen[None]):
         self._status = "starting"
         self._notes: list[str] = []
         self._current = ""
-        self._sorted: tuple[str, bool] | None = None
+        self._sorts: dict[str, tuple[str, bool]] = {}
+        """By table: the column it is sorted by, and whether downwards."""
         self._first = first
         self._drawn: tuple[object, ...] = ()
         self._filled: tuple[object, ...] = ()
@@ -75,6 +76,10 @@ class TablesScreen(Screen[None]):
             self.take(row)
         if rows is not None:
             self._status = "from disk"
+
+    @property
+    def ended(self) -> bool:
+        return self._ended
 
     def compose(self) -> ComposeResult:
         yield Static(id="tables-head", markup=False)
@@ -92,6 +97,10 @@ class TablesScreen(Screen[None]):
         if self._host is not None:
             self._host.run_for(self, self.recipe)
         self._paint()
+
+    @property
+    def _sorted(self) -> tuple[str, bool] | None:
+        return self._sorts.get(self._current)
 
     # What the host passes on
 
@@ -159,7 +168,7 @@ class TablesScreen(Screen[None]):
         if self._first is not None and self._first[0] in self.tables:
             (self._current, column), self._first = self._first, None
             tabs.active = f"table-{self._current}"
-            self._sorted = (column, False)
+            self._sorts[self._current] = (column, False)
 
     def _fill(self, rows: list[dict[str, Any]]) -> None:
         """Bring the table up to its rows: further ones are added, a sorted table is made again now and then."""
@@ -198,7 +207,7 @@ class TablesScreen(Screen[None]):
         chosen = str(event.tab.id).removeprefix("table-")
         if chosen == self._current:
             return
-        self._current, self._sorted = chosen, None
+        self._current = chosen
         self._paint()
 
     @on(DataTable.HeaderSelected)
@@ -207,7 +216,7 @@ class TablesScreen(Screen[None]):
 
     def _sort_by(self, column: str) -> None:
         down = self._sorted is not None and self._sorted[0] == column and not self._sorted[1]
-        self._sorted = (column, down)
+        self._sorts[self._current] = (column, down)
         self._paint()
 
     def action_sort(self) -> None:
@@ -215,12 +224,12 @@ class TablesScreen(Screen[None]):
         if rows:
             names = list(rows[0])
             at = names.index(self._sorted[0]) if self._sorted is not None and self._sorted[0] in names else -1
-            self._sorted = (names[(at + 1) % len(names)], False)
+            self._sorts[self._current] = (names[(at + 1) % len(names)], False)
             self._paint()
 
     def action_reverse(self) -> None:
         if self._sorted is not None:
-            self._sorted = (self._sorted[0], not self._sorted[1])
+            self._sorts[self._current] = (self._sorted[0], not self._sorted[1])
             self._paint()
 
     def action_next_table(self) -> None:

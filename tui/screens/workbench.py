@@ -23,8 +23,8 @@ from engine.questions.watch import Watched, WatchFeatures
 from engine.worker import OVERTAKEN
 from sessions.printable import printable
 from tui import edits
-from tui.screens.dialogs import EditText, Reading
-from tui.screens.feature_card import card_text
+from tui.screens.dialogs import EditText, Help, Reading
+from tui.screens.feature_card import FeatureDialog, card_text
 from tui.screens.tables import TablesScreen
 
 if TYPE_CHECKING:
@@ -48,6 +48,8 @@ class Workbench(Screen[None]):
         ),
         Binding("w", "watch", "watch", id="sae.watch", tooltip="Put it on the watch list, or take it off"),
         Binding("W", "watched", "watched", show=False, id="sae.watched", tooltip="The watch list on several prompts"),
+        Binding("i", "card", "card", show=False, id="sae.card", tooltip="The card by itself, for a small terminal"),
+        Binding("question_mark,f1", "help", "help", id="sae.help", tooltip="What the columns and keys mean"),
         Binding("n", "neighbour", "nearest", show=False, id="sae.nearest", tooltip="Go to its nearest neighbour"),
         Binding("d", "decompose", "decompose", id="sae.decompose", tooltip="The base by encoder and by pursuit"),
         Binding("x", "explain", "explain", id="sae.explain", tooltip="This feature by other features"),
@@ -92,7 +94,6 @@ than half of all tokens, *rare* ones on fewer than one in 10,000, *dead* ones ne
         for i, name in enumerate(COLUMNS):
             table.add_column(name, key=f"{i}")
         table.focus()
-        self.query_one("#sae-card").can_focus = False
         self._ask(ActiveFeatures(), self._on_list)
         self._head("looking for active features ...")
 
@@ -187,10 +188,25 @@ than half of all tokens, *rare* ones on fewer than one in 10,000, *dead* ones ne
             self._fill()
 
     def action_neighbour(self) -> None:
-        if self._card is not None and self._card.neighbours:
-            self._found = str(self._card.neighbours[0][0])
+        if self.selected is not None:
+            self._ask(FeatureCard(self.selected.index), self._go_to_nearest)
+
+    def _go_to_nearest(self, answer: Answer) -> None:
+        if self.is_mounted and answer.found is not None and answer.found.neighbours:
+            self._found = str(answer.found.neighbours[0][0])
             self.query_one("#sae-search", Input).value = self._found
             self._ask(FindFeatures(self._found), self._on_list)
+
+    def action_card(self) -> None:
+        if self.selected is not None:
+            dialog = FeatureDialog(self.selected.index)
+            self.app.push_screen(dialog)
+            self._ask(FeatureCard(self.selected.index), dialog.fill)
+
+    def action_help(self) -> None:
+        keys = [b for b in self.BINDINGS if isinstance(b, Binding)]
+        rows = "\n".join(f"| `{b.key.split(',')[0].replace('slash', '/')}` | {b.tooltip} |" for b in keys)
+        self.app.push_screen(Help(f"{self.HELP}\n\n| key | does |\n|---|---|\n{rows}"))
 
     def action_watch(self) -> None:
         if self.selected is not None:
@@ -217,8 +233,10 @@ than half of all tokens, *rare* ones on fewer than one in 10,000, *dead* ones ne
         self.app.push_screen(EditText("watch on these prompts", start, lambda text: None, note), use)
 
     def action_copy(self) -> None:
-        if self._card is not None:
-            self.app.copy_to_clipboard(self._card.neuronpedia or str(self._card.feature.index))
+        if self.selected is not None:
+            same = self._card is not None and self._card.feature.index == self.selected.index
+            url = self._card.neuronpedia if same else ""
+            self.app.copy_to_clipboard(url or str(self.selected.index))
             self.notify("Sent to the terminal's clipboard (OSC 52).", title="copied")
 
     def _run(self, experiment: str, title: str, first: tuple[str, str] | None = None, **options: Any) -> None:
@@ -263,7 +281,7 @@ def _row(f: Feature, ticked: bool, watched: bool) -> list[Text]:
 
 
 class WatchDialog(Reading):
-    """The watch list, a row per prompt and a column per feature."""
+    """The watch list: below each feature, its value on every prompt."""
 
     WAITING = "encoding ..."
 
@@ -271,13 +289,13 @@ class WatchDialog(Reading):
         return Text("watched features\n\n", style="bold")
 
     def body(self, found: tuple[Watched, ...]) -> Text:
-        features = list(dict.fromkeys(w.feature for w in found))
-        text = Text("activation, or in brackets the encoder's value before its activation function\n\n", style="dim")
-        text.append("".join(f"{f'#{i}':>12}" for i in features) + "\n", style="not dim bold")
-        for prompt in dict.fromkeys(w.prompt for w in found):
-            cells = [_watched(w) for w in found if w.prompt == prompt]
-            text.append("".join(f"{cell:>12}" for cell in cells), style="not dim")
-            text.append(f"  {printable(prompt)}\n", style="not dim")
+        text = Text("activation, or in brackets the encoder's value before its activation function\n", style="dim")
+        for feature in dict.fromkeys(w.feature for w in found):
+            text.append(f"\n#{feature}\n", style="not dim bold")
+            for w in found:
+                if w.feature == feature:
+                    text.append(f"{_watched(w):>12}  ", style="not dim bold" if w.activation else "dim")
+                    text.append(f"{printable(w.prompt)}\n", style="not dim")
         return text
 
 
