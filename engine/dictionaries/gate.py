@@ -100,7 +100,7 @@ def fit(sae: Sae, population: Population) -> Fit:
         how = "without" if sae.uncentred else "with"
         warnings.append(
             f"{name} leaves {_share(other)} instead of {_share(found.unexplained)} unexplained on residuals {how} "
-            "their mean over d_model: model_from_pretrained_kwargs in its cfg.json may be wrong about center_writing_weights."
+            "their mean over d_model: what its cfg.json says of center_writing_weights may be wrong."
         )
     return replace(found, refusal=" ".join(refusals[:1]), warnings=tuple(warnings))
 
