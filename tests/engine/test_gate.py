@@ -189,6 +189,28 @@ def test_wrong_weight_processing_is_noticed(embedded: Model, workshop: Workshop,
     assert not any("center_writing_weights" in w for w in usable(right.features, right.sae_fit, strict=True))
 
 
+def test_hub_saes_work_from_a_filled_cache(embedded: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cache layout of huggingface_hub, filled by hand with a bundled SAE, with the Hub out of reach."""
+    from huggingface_hub import constants
+
+    repository = tmp_path / "models--someone--saes"
+    snapshot = repository / "snapshots" / ("b" * 40)
+    shutil.copytree(SAES_DIR / PLACES[0], snapshot / PLACES[0])
+    config = snapshot / PLACES[0] / "cfg.json"
+    stored = json.loads(config.read_text())
+    stored["metadata"]["neuronpedia_id"] = "embedded/1-res"
+    config.write_text(json.dumps(stored))
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("b" * 40)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    section = SaeSection(release="someone/saes", sae_id=PLACES[0])
+    sae = load_sae(section, embedded, parse_hook(PLACES[0], embedded.n_layers), lambda text: None)
+    bundled = load_sae(SaeSection(), embedded, parse_hook(PLACES[0], embedded.n_layers), lambda text: None)
+    assert sae.sha256 == bundled.sha256
+    assert sae.neuronpedia == "embedded/1-res"
+
+
 def test_damaged_directories_are_refused_in_a_sentence(embedded: Model, tmp_path: Path) -> None:
     hook = parse_hook(PLACES[0], embedded.n_layers)
 
