@@ -166,7 +166,7 @@ class Laboratory:
     @cached_property
     def firing(self) -> Firing:
         """How often the SAE's features fire on the population."""
-        return self.workshop.firing(self.features, self.population)
+        return self.workshop.firing(self.features, self.population, self.checkpoint)
 
     @property
     def firing_rates(self) -> NDArray[np.float64]:

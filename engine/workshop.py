@@ -127,9 +127,9 @@ class Workshop:
         """How well an SAE rebuilds a population."""
         return self._fits.get(_both(sae, population), lambda: fit(sae, population))
 
-    def firing(self, sae: Sae, population: Population) -> Firing:
+    def firing(self, sae: Sae, population: Population, pause: Callable[[], None]) -> Firing:
         """How often its features fire on a population."""
-        return self._firings.get(_both(sae, population), lambda: firing(sae, population))
+        return self._firings.get(_both(sae, population), lambda: firing(sae, population, pause))
 
     def weights(self, model: Model, hook: HookPoint) -> ModelWeights:
         """The model's own weights, seen from a hook."""

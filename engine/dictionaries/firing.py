@@ -5,6 +5,7 @@ Knows SAEs and populations.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -35,10 +36,11 @@ class Firing:
         return np.asarray(self.counts / self.n)
 
 
-def firing(sae: Sae, population: Population) -> Firing:
-    """Encode a population, by parts."""
+def firing(sae: Sae, population: Population, pause: Callable[[], None] = lambda: None) -> Firing:
+    """Encode a population, by parts; `pause` is called before each, and may raise to give up."""
     counts = np.zeros(sae.n_features, np.int64)
     for _, f in sae.encoded(population.vectors, population.means):
+        pause()
         counts += (f != 0).sum(0)
     return Firing(len(population.vectors), counts)
 

@@ -137,7 +137,10 @@ def _list(lab: Laboratory, indices: Sequence[int]) -> FeatureList:
 
     from engine.dictionaries.firing import mark
 
-    sae, seen = lab.features, lab.firing
+    sae = lab.features
+    lab.checkpoint()
+    seen = lab.firing
+    lab.checkpoint()
     f = sae.activations(lab.site)
     total = float(np.abs(f).sum()) or 1.0
     evidence = sae.evidence
@@ -171,6 +174,7 @@ def _output_tokens(lab: Laboratory, indices: Sequence[int]) -> list[tuple[tuple[
 
     if not lab.where.write.wide_as_stream or not indices:
         return [((), ())] * len(indices)
+    lab.checkpoint()
     logits = lab.features.rows(indices).astype(np.float32) @ lab.weights.unembedding.T
     found = []
     for row in logits:
