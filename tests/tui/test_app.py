@@ -267,6 +267,7 @@ def test_a_dead_worker_is_replaced_and_said() -> None:
         await saved(app, pilot)
         os.kill(worker_pid(app), signal.SIGKILL)
         await until(pilot, lambda: "killed" in probe.problem, "the sentence")
+        assert "saved" in frame(pilot).splitlines()[0], "what was whole stays so"
         await pilot.press("left")
         await until(pilot, lambda: probe.picture.site.get("position") == 10 and probe.picture.ended, "a new run", 120)
         assert not probe.problem

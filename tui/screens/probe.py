@@ -227,7 +227,7 @@ class ProbeScreen(HostScreen):
     def _on_engine_died(self, message: EngineDied) -> None:
         if not self.picture.ended:  # what was whole before stays so
             self.picture = replace(self.picture, ended=True, status="failed")
-            self.complain(message.text)
+        self.complain(message.text)
         self.notify(message.text, title=message.title, severity="error", timeout=10, markup=False)
 
     def ask(self, question: Question, then: Callable[[Answer], None]) -> None:
