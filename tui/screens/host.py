@@ -46,12 +46,14 @@ class HostScreen(Screen[None]):
     """What the main screen does for others.
 
     Args:
+        recipe: what it shows.
         bridge: to the worker; None for a replay, which needs none.
         session: where runs are kept.
     """
 
-    def __init__(self, bridge: Bridge | None, session: Session | None) -> None:
+    def __init__(self, recipe: Recipe, bridge: Bridge | None, session: Session | None) -> None:
         super().__init__()
+        self.recipe = recipe
         self.bridge = bridge
         self.session = session
         self._waiting: dict[int, Callable[[Answer], None]] = {}
@@ -70,10 +72,10 @@ class HostScreen(Screen[None]):
     def start_run(self) -> None:
         """Compute what it shows."""
 
-    def put(self, recipe: Recipe, question: Question, then: Callable[[Answer], None]) -> None:
-        """Ask at a recipe's site; a newer question of the same sort makes an older one moot."""
+    def ask(self, question: Question, then: Callable[[Answer], None]) -> None:
+        """Have something found out at the recipe's site; a newer question of the same sort makes an older one moot."""
         if self.bridge is not None:
-            self._waiting[self.bridge.ask(recipe, question)] = then
+            self._waiting[self.bridge.ask(self.recipe, question)] = then
 
     def run_for(self, guest: Guest, recipe: Recipe) -> None:
         """Compute a recipe into the session; its events go to the guest. Ends whatever runs."""

@@ -22,7 +22,6 @@ from textual.widgets import Footer, Input, Label, Static
 from engine.directions import DIRECTIONS
 from engine.errors import DirscopeError
 from engine.protocol import Answer
-from engine.questions import Question
 from engine.questions.features import ActiveFeatures, FeatureList
 from engine.recipe import Recipe
 from engine.results import CurveResult, Event, RunStarted, Sketches
@@ -89,8 +88,7 @@ class ProbeScreen(HostScreen):
         player: Player | None = None,
         opened: Path | None = None,
     ) -> None:
-        super().__init__(bridge, session)
-        self.recipe = recipe
+        super().__init__(recipe, bridge, session)
         self.player = player
         self.opened = opened
         self.picture = Picture()
@@ -229,10 +227,6 @@ class ProbeScreen(HostScreen):
             self.picture = replace(self.picture, ended=True, status="failed")
         self.complain(message.text)
         self.notify(message.text, title=message.title, severity="error", timeout=10, markup=False)
-
-    def ask(self, question: Question, then: Callable[[Answer], None]) -> None:
-        """Have something found out at the site of the recipe as it stands."""
-        self.put(self.recipe, question, then)
 
     def _on_features(self, answer: Answer) -> None:
         if answer.problem == OVERTAKEN:

@@ -5,7 +5,6 @@ Features ticked here are directions of the main screen. Knows its host and quest
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from rich.text import Text
@@ -94,11 +93,8 @@ than half of all tokens, *rare* ones on fewer than one in 10,000, *dead* ones ne
         for i, name in enumerate(COLUMNS):
             table.add_column(name, key=f"{i}")
         table.focus()
-        self._ask(ActiveFeatures(), self._on_list)
+        self._host.ask(ActiveFeatures(), self._on_list)
         self._head("looking for active features ...")
-
-    def _ask(self, question: Any, then: Callable[[Answer], None]) -> None:
-        self._host.put(self._host.recipe, question, then)
 
     def _head(self, text: str) -> None:
         site = self._host.picture.site or self._host.drawn.site
@@ -148,7 +144,7 @@ than half of all tokens, *rare* ones on fewer than one in 10,000, *dead* ones ne
 
     def _want_card(self) -> None:
         if self.selected is not None:
-            self._ask(FeatureCard(self.selected.index), self._on_card)
+            self._host.ask(FeatureCard(self.selected.index), self._on_card)
 
     def _on_card(self, answer: Answer) -> None:
         if self.is_mounted and not answer.problem:
@@ -160,7 +156,7 @@ than half of all tokens, *rare* ones on fewer than one in 10,000, *dead* ones ne
     @on(Input.Submitted, "#sae-search")
     def _on_search(self, event: Input.Submitted) -> None:
         self._found = event.value
-        self._ask(FindFeatures(event.value) if event.value.strip() else ActiveFeatures(), self._on_list)
+        self._host.ask(FindFeatures(event.value) if event.value.strip() else ActiveFeatures(), self._on_list)
         self.query_one(DataTable).focus()
 
     def action_search(self) -> None:
@@ -170,7 +166,7 @@ than half of all tokens, *rare* ones on fewer than one in 10,000, *dead* ones ne
         if self._found or (self._problem and self.features.rows):
             self._found = ""
             self.query_one("#sae-search", Input).value = ""
-            self._ask(ActiveFeatures(), self._on_list)
+            self._host.ask(ActiveFeatures(), self._on_list)
             self.query_one(DataTable).focus()
         elif self.query_one("#sae-search").has_focus:
             self.query_one(DataTable).focus()
@@ -189,19 +185,19 @@ than half of all tokens, *rare* ones on fewer than one in 10,000, *dead* ones ne
 
     def action_neighbour(self) -> None:
         if self.selected is not None:
-            self._ask(FeatureCard(self.selected.index), self._go_to_nearest)
+            self._host.ask(FeatureCard(self.selected.index), self._go_to_nearest)
 
     def _go_to_nearest(self, answer: Answer) -> None:
         if self.is_mounted and answer.found is not None and answer.found.neighbours:
             self._found = str(answer.found.neighbours[0][0])
             self.query_one("#sae-search", Input).value = self._found
-            self._ask(FindFeatures(self._found), self._on_list)
+            self._host.ask(FindFeatures(self._found), self._on_list)
 
     def action_card(self) -> None:
         if self.selected is not None:
             dialog = FeatureDialog(self.selected.index)
             self.app.push_screen(dialog)
-            self._ask(FeatureCard(self.selected.index), dialog.fill)
+            self._host.ask(FeatureCard(self.selected.index), dialog.fill)
 
     def action_help(self) -> None:
         keys = [b for b in self.BINDINGS if isinstance(b, Binding)]
@@ -226,7 +222,7 @@ than half of all tokens, *rare* ones on fewer than one in 10,000, *dead* ones ne
             self._host.watchlist.look_at([line for line in text.splitlines() if line.strip()])
             dialog = WatchDialog()
             self.app.push_screen(dialog)
-            self._ask(WatchFeatures(watched, tuple(self._host.watchlist.prompts)), dialog.fill)
+            self._host.ask(WatchFeatures(watched, tuple(self._host.watchlist.prompts)), dialog.fill)
 
         note = "one prompt a line, read at its last token; the prompt of the main screen comes first by itself"
         start = "\n".join(self._host.watchlist.prompts)
