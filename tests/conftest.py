@@ -24,8 +24,7 @@ PROMPT = "Once upon a time, there was a little girl who"
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Nothing of the developer's own configuration or sessions is seen or touched; caches are shared by all tests."""
-    folder = tmp_path / "home"
-    folder.mkdir()
+    folder = tmp_path_factory.mktemp("home")
     shared = tmp_path_factory.getbasetemp() / "cache"
     shared.mkdir(exist_ok=True)
     (folder / "cache").symlink_to(shared)
