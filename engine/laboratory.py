@@ -155,13 +155,13 @@ class Laboratory:
         sae = self.workshop.sae(self.model, self.recipe.sae, self.where.write)
         # Untrained weights are the null of every claim; whoever asks for them knows that no SAE is of them.
         strict = self.recipe.sae.check == "refuse" and self.recipe.model.weights == "trained"
-        self.sae_warnings = list(usable(sae, self.workshop.fit(sae, self.population), strict))
+        self.sae_warnings = list(usable(sae, self.workshop.fit(sae, self.population, self.checkpoint), strict))
         return sae
 
     @cached_property
     def sae_fit(self) -> Fit:
         """How well the SAE rebuilds the population."""
-        return self.workshop.fit(self.features, self.population)
+        return self.workshop.fit(self.features, self.population, self.checkpoint)
 
     @cached_property
     def firing(self) -> Firing:

@@ -123,9 +123,9 @@ class Workshop:
         """Have an SAE that is in memory be the one of a section and hook."""
         self._saes.get((model.weights_sha256, section.release, section.sae_id, hook.name), lambda: sae)
 
-    def fit(self, sae: Sae, population: Population) -> Fit:
+    def fit(self, sae: Sae, population: Population, pause: Callable[[], None]) -> Fit:
         """How well an SAE rebuilds a population."""
-        return self._fits.get(_both(sae, population), lambda: fit(sae, population))
+        return self._fits.get(_both(sae, population), lambda: fit(sae, population, pause))
 
     def firing(self, sae: Sae, population: Population, pause: Callable[[], None]) -> Firing:
         """How often its features fire on a population."""

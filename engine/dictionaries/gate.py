@@ -8,6 +8,7 @@ SAEs and is said beside the numbers below. Knows SAEs and populations.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -54,9 +55,9 @@ class Fit:
     warnings: tuple[str, ...] = ()
 
 
-def fit(sae: Sae, population: Population) -> Fit:
-    """Measure and judge an SAE on real activations."""
-    found = _measured(sae, population)
+def fit(sae: Sae, population: Population, pause: Callable[[], None] = lambda: None) -> Fit:
+    """Measure and judge an SAE on real activations; `pause` is called now and then, and may raise to give up."""
+    found = _measured(sae, population, pause)
     name, declared = f"SAE {sae.release} / {sae.sae_id}", sae.declared
     refusals, warnings = [], []
     if declared.trained_as in TOPK_LIKE and sae.architecture not in TOPK_LIKE:
@@ -95,7 +96,7 @@ def fit(sae: Sae, population: Population) -> Fit:
             f"{found.constant:.0%} of the error of {name} is the same in every context, as where b_dec is missing or "
             "was not rescaled."
         )
-    other = _otherwise_processed(sae, population)
+    other = _otherwise_processed(sae, population, pause)
     if other is not None and other < OTHER_PROCESSING * found.unexplained:
         how = "without" if sae.uncentred else "with"
         warnings.append(
@@ -120,10 +121,11 @@ def usable(sae: Sae, found: Fit, strict: bool) -> tuple[str, ...]:
     return (*([found.refusal] if found.refusal else []), *found.warnings)
 
 
-def _measured(sae: Sae, population: Population) -> Fit:
+def _measured(sae: Sae, population: Population, pause: Callable[[], None]) -> Fit:
     x = population.vectors.astype(np.float64)
     squared, active, error = 0.0, 0.0, np.zeros(x.shape[1])
     for rows, l0, rebuilt in sae.rebuilt(population.vectors, population.means):
+        pause()
         apart = rebuilt - x[rows]
         squared += float((apart**2).sum())
         active += float(l0.sum())
@@ -133,8 +135,8 @@ def _measured(sae: Sae, population: Population) -> Fit:
     return Fit(squared / variance if variance > 0 else np.inf, active / len(x), constant)
 
 
-def _otherwise_processed(sae: Sae, population: Population) -> float | None:
+def _otherwise_processed(sae: Sae, population: Population, pause: Callable[[], None]) -> float | None:
     """What it leaves unexplained on activations centred the other way; None where there is no other way."""
     if not sae.centre:
         return None
-    return _measured(replace(sae, uncentred=not sae.uncentred), population).unexplained
+    return _measured(replace(sae, uncentred=not sae.uncentred), population, pause).unexplained

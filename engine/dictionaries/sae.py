@@ -24,8 +24,12 @@ from engine.dictionaries.pursuit import Dictionary, pursue
 from engine.drawing import Base
 from engine.errors import SaeError
 
-ENCODED_AT_ONCE: Final = 32_000_000
-"""Activations held at a time while many vectors are scanned: 128 MB, whatever the SAE's width."""
+ENCODED_AT_ONCE: Final = 1_000_000
+"""Activations made at a time while many vectors are scanned; a scan can give way between two such parts."""
+LEAST_ROWS: Final = 128
+"""Of a part, since the whole encoder is read for each: 67 MB of activations at 131,072 features."""
+DECODED_AT_ONCE: Final = 32_000_000
+"""Activations decoded at a time: 128 MB, whatever the SAE's width."""
 ATOM_TOLERANCE: Final = 1e-3
 """Relative; float32 differences of two reconstructions are off by some 1e-5."""
 FACTOR_TOLERANCE: Final = 1e-5
@@ -91,9 +95,7 @@ class Sae:
         self, vectors: NDArray[np.float32], means: NDArray[np.float32]
     ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
         """The same by parts, for scans that need not hold all: which rows, and their activations."""
-        at_once = max(1, ENCODED_AT_ONCE // self.n_features)
-        for start in range(0, len(vectors), at_once):
-            rows = slice(start, min(start + at_once, len(vectors)))
+        for rows in self._parts(len(vectors)):
             f = self.module.encode(self._input(vectors[rows], means[rows]))
             yield rows, np.asarray((f.to_dense() if f.is_sparse else f).cpu().numpy())
 
@@ -129,7 +131,7 @@ class Sae:
 
     def _differences(self, base: Base, f: NDArray[np.float64], features: list[int]) -> NDArray[np.float64]:
         found = []
-        at_once = max(1, ENCODED_AT_ONCE // self.n_features // 2)
+        at_once = max(1, DECODED_AT_ONCE // self.n_features // 2)
         for start in range(0, len(features), at_once):
             some = features[start : start + at_once]
             on = np.tile(f.astype(np.float32), (len(some), 1))
@@ -227,15 +229,18 @@ class Sae:
         self, vectors: NDArray[np.float32], means: NDArray[np.float32]
     ) -> Iterator[tuple[slice, NDArray[np.float64], NDArray[np.float64]]]:
         """By parts: which rows, how many features are active in each [n], and SAE(x) [n, d_hook]."""
-        at_once = max(1, ENCODED_AT_ONCE // self.n_features)
-        for start in range(0, len(vectors), at_once):
-            rows = slice(start, min(start + at_once, len(vectors)))
+        for rows in self._parts(len(vectors)):
             f = self.module.encode(self._input(vectors[rows], means[rows]))
             active = (f.to_dense() if f.is_sparse else f).ne(0).sum(-1)
             yield rows, np.asarray(active.cpu().double().numpy()), self._output(self.module.decode(f))
 
     def error(self, base: Base) -> NDArray[np.float64]:
         return np.asarray(self.reconstruction(*_one(base))[0] - base.vector)
+
+    def _parts(self, n: int) -> list[slice]:
+        """Which of n vectors are encoded together."""
+        at_once = max(LEAST_ROWS, ENCODED_AT_ONCE // self.n_features)
+        return [slice(start, min(start + at_once, n)) for start in range(0, n, at_once)]
 
     def _input(self, vectors: NDArray[np.float32], means: NDArray[np.float32]) -> Tensor:
         x = vectors + means[:, None] if self.uncentred else vectors

@@ -146,6 +146,7 @@ def _list(lab: Laboratory, indices: Sequence[int]) -> FeatureList:
     evidence = sae.evidence
     rows = []
     for i, (raised, lowered) in zip(indices, _output_tokens(lab, indices), strict=True):
+        lab.checkpoint()
         known = None if evidence is None else evidence.of(i)
         rate, of = (
             (float(seen.rates[i]), seen.n) if known is None or evidence is None else (known.rate, evidence.tokens)
@@ -178,6 +179,7 @@ def _output_tokens(lab: Laboratory, indices: Sequence[int]) -> list[tuple[tuple[
     logits = lab.features.rows(indices).astype(np.float32) @ lab.weights.unembedding.T
     found = []
     for row in logits:
+        lab.checkpoint()
         order = np.argsort(-row, kind="stable")
         ends = (order[:TOKENS], order[: -TOKENS - 1 : -1])
         raised, lowered = (tuple(lab.workshop.token_string(lab.model, int(t)) for t in end) for end in ends)

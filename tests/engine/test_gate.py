@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from engine.dictionaries.gate import fit, usable
 from engine.dictionaries.loading import load_sae, wrap_sae
-from engine.dictionaries.sae import ENCODED_AT_ONCE, Declared
+from engine.dictionaries.sae import LEAST_ROWS, Declared
 from engine.drawing import Base
 from engine.embedded import SAES_DIR
 from engine.errors import SaeError
@@ -317,7 +317,7 @@ def test_a_wide_sae_is_scanned_by_parts(embedded: Model, monkeypatch: pytest.Mon
         embedded, parse_recipe({"site": {"prompt": PROMPT}, "population": {"n": 260}}), Workshop()
     ).population
     held = max(f.size for _, f in sae.encoded(population.vectors, population.means))
-    assert held <= ENCODED_AT_ONCE
+    assert held == LEAST_ROWS * 131_072
     counts = firing(sae, population).counts
     assert counts.shape == (131_072,)
     whole = (module.encode(torch.from_numpy(population.vectors + population.means[:, None])) > 0).sum(0).numpy()
