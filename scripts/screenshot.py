@@ -1,7 +1,7 @@
 """Make the pictures of the README from the running app: `python scripts/screenshot.py [FOLDER]`.
 
-Starts the app with the bundled model in a temporary home, waits for the curves, saves an SVG; the same again with the
-untrained twin in front.
+Starts the app with the bundled model in a temporary home, waits for the curves, saves an SVG; then the SAE workbench,
+and the curves again with the untrained twin in front.
 """
 
 from __future__ import annotations
@@ -43,6 +43,13 @@ async def take(folder: Path) -> None:
         await pilot.pause(1.0)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "dirscope.svg").write_text(app.export_screenshot(title="dirscope"), encoding="utf-8")
+        await pilot.press("f")
+        while getattr(app.screen, "card", None) is None and time.monotonic() < deadline:
+            await pilot.pause(0.1)
+        await pilot.press("down", "down", "down")
+        await pilot.pause(1.0)
+        (folder / "workbench.svg").write_text(app.export_screenshot(title="dirscope"), encoding="utf-8")
+        await pilot.press("escape")
         for index in features:  # what the features of an untrained model's activations would be, nobody knows
             app.probe.change(lambda recipe, index=index: edits.toggled_feature(recipe, index))
         await pilot.pause(0.2)

@@ -17,7 +17,7 @@ from textual.timer import Timer
 from textual.widgets import DataTable, Footer, Input, Static
 
 from engine.protocol import Answer
-from engine.questions.features import ActiveFeatures, Feature, FeatureCard, FeatureList, FindFeatures
+from engine.questions.features import ActiveFeatures, Card, Feature, FeatureCard, FeatureList, FindFeatures
 from engine.questions.watch import Watched, WatchFeatures
 from engine.worker import OVERTAKEN
 from sessions.printable import printable
@@ -76,7 +76,8 @@ than half of all tokens, *rare* ones on fewer than one in 10,000, *dead* ones ne
         self._found = ""
         """What was searched for; empty for the active ones."""
         self._problem = ""
-        self._card: Any = None
+        self.card: Card | None = None
+        """Of the feature under the cursor, or the last one that was."""
         self._moving: Timer | None = None
 
     def compose(self) -> ComposeResult:
@@ -148,7 +149,7 @@ than half of all tokens, *rare* ones on fewer than one in 10,000, *dead* ones ne
 
     def _on_card(self, answer: Answer) -> None:
         if self.is_mounted and not answer.problem:
-            self._card = answer.found
+            self.card = answer.found
             self.query_one("#sae-card-text", Static).update(card_text(answer.found))
 
     # What the user does
@@ -230,8 +231,8 @@ than half of all tokens, *rare* ones on fewer than one in 10,000, *dead* ones ne
 
     def action_copy(self) -> None:
         if self.selected is not None:
-            same = self._card is not None and self._card.feature.index == self.selected.index
-            url = self._card.neuronpedia if same else ""
+            card = self.card
+            url = card.neuronpedia if card is not None and card.feature.index == self.selected.index else ""
             self.app.copy_to_clipboard(url or str(self.selected.index))
             self.notify("Sent to the terminal's clipboard (OSC 52).", title="copied")
 
