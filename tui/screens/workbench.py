@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 
 CARD_SECONDS: Final = 0.12
 """A cursor that moves on asks for no card."""
-COLUMNS: Final = ("", "feature", "active", "L1", "fires on", "norm", "enc·dec", "", "raises")
+COLUMNS: Final = ("", "feature", "active", "L1", "rate", "norm", "e·d", "", "raises")
+TOKEN: Final = 10
+"""Cells of an output token in the list; the card has the whole of it."""
 SPLICED_TEXTS: Final = 64
 NULLS: Final = 200
 
@@ -63,9 +65,9 @@ class Workbench(Screen[None]):
     HELP = """\
 ## SAE workbench
 
-One row per feature active at the chosen token: activation, share of L1, how often it fires, norm of its decoder row,
-cosine of encoder and decoder, and the output token it raises most by the direct path. *dense* features fire on more
-than half of all tokens, *rare* ones on fewer than one in 10,000, *dead* ones never.
+One row per feature active at the chosen token: activation, share of L1, rate (how often it fires), norm of its
+decoder row, e·d (cosine of encoder and decoder), and the output token it raises most by the direct path. *dense*
+features fire on more than half of all tokens, *rare* ones on fewer than one in 10,000, *dead* ones never.
 """
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide")]  # noqa: RUF012 (an instance variable upstream)
 
@@ -263,13 +265,13 @@ than half of all tokens, *rare* ones on fewer than one in 10,000, *dead* ones ne
 def _row(f: Feature, ticked: bool, watched: bool) -> list[Text]:
     style = "" if f.activation else "dim"
     marks = ("▣" if ticked else "▢") + ("◉" if watched else " ")
-    raised = printable(f.raised[0]).strip() if f.raised else ""
+    raised = printable(f.raised[0]).strip()[:TOKEN] if f.raised else ""
     return [
         Text(marks, style="bold" if ticked else ""),
         Text(f"{f.index}", style=style, justify="right"),
         Text(f"{f.activation:.3g}" if f.activation else "off", style=style, justify="right"),
         Text(f"{f.share_of_l1:.0%}" if f.activation else "", style=style, justify="right"),
-        Text(f"{f.rate:.2%}", style=style, justify="right"),
+        Text(f"{f.rate:.3g}" if f.rate < 1e-3 else f"{f.rate:.1%}", style=style, justify="right"),
         Text(f"{f.length:.2f}", style=style, justify="right"),
         Text(f"{f.encoder_cosine:.2f}", style=style, justify="right"),
         Text(f.mark, style="yellow"),
