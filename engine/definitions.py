@@ -54,5 +54,29 @@ DEFINITIONS: Final[Mapping[str, str]] = {
         "rule: copies of the written token as branches of a tree, rows of a batch, or whole prompts; a shard is some "
         "bases, their directions and all steps; its rows are computed coarse steps first, in this order and company"
     ),
+    "sae_check": (
+        "unexplained_variance: |x - SAE(x)|^2 over |x - mean|^2, summed over the population; "
+        "constant_share_of_error: share of that error which its mean over the population makes; l0: mean number of "
+        "active features"
+    ),
+    "contribution": (
+        "decode(f) - decode(f with f_i = 0), with all normalisation; of one unit of activation where it is off"
+    ),
+    "project_out": "the direction made orthogonal to the span of those features' decoder rows",
+    "p": "(1 + nulls whose threshold is at most the observed one) / (1 + n); nulls of the family from the same base",
+    "encoder_explained, pursuit_explained, random_explained": (
+        "1 - |v - sum|^2 / |v|^2 with the k largest encoder contributions, k steps of gradient pursuit, and the "
+        "same with a random dictionary of as many unit vectors; v is x - b_dec for a base, d for a direction"
+    ),
+    "change, plus, minus": "encoder activation at x + d, that at x, and their difference; at x and 0 for a base",
+    "rate_gap_decades, cosine_gap": (
+        "of synthetic activations: mean |log10 rate| difference between latents and their stand-ins, and mean "
+        "difference of their cosines to the strongest one"
+    ),
+    "cosine_unembedding, cosine_read_in": (
+        "largest |cosine| of a direction with a row of W_U, and of what later blocks read, the gain of the norm "
+        "included"
+    ),
+    "positive": "features whose value before the activation function is above 0",
     "win_rate": "mean over bases of P(threshold_a < threshold_b | same base); censored = +infinity, ties = 1/2",
 }
