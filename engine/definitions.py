@@ -68,7 +68,7 @@ DEFINITIONS: Final[Mapping[str, str]] = {
         "1 - |v - sum|^2 / |v|^2 with the k largest encoder contributions, k steps of gradient pursuit, and the "
         "same with a random dictionary of as many unit vectors; v is x - b_dec for a base, d for a direction"
     ),
-    "change, plus, minus": "encoder activation at x + d, that at x, and their difference; at x and 0 for a base",
+    "change, plus, minus": "plus: encoder activation at x + d, minus: at x, change: their difference; of a base: at x, 0",
     "rate_gap_decades, cosine_gap": (
         "of synthetic activations: mean |log10 rate| difference between latents and their stand-ins, and mean "
         "difference of their cosines to the strongest one"
