@@ -68,7 +68,7 @@ DEFINITIONS: Final[Mapping[str, str]] = {
         "1 - |v - sum|^2 / |v|^2 with the k largest encoder contributions, k steps of gradient pursuit, and the "
         "same with a random dictionary of as many unit vectors; v is x - b_dec for a base, d for a direction"
     ),
-    "change, plus, minus": "plus: encoder activation at x + d, minus: at x, change: their difference; of a base: at x, 0",
+    "change, plus, minus": "plus: encoder activation at x + d; minus: at x; change: the difference; of a base x, 0",
     "rate_gap_decades, cosine_gap": (
         "of synthetic activations: mean |log10 rate| difference between latents and their stand-ins, and mean "
         "difference of their cosines to the strongest one"
