@@ -9,7 +9,6 @@ architecture, that is said.
 from __future__ import annotations
 
 import contextlib
-import copy
 import hashlib
 import json
 import os
@@ -26,7 +25,7 @@ from engine.forward import Forward
 from engine.hooks import default_read, parse_hook
 from engine.layouts import TOLERANCE, difference
 from engine.memory import is_out_of_memory
-from engine.models import Model, Report
+from engine.models import Model, Report, twin
 from engine.shards import Rule
 
 COPIES: Final = 40
@@ -158,10 +157,8 @@ def boot_bridge(model: Model) -> Any:
     """
     from transformer_lens.model_bridge import TransformerBridge
 
-    shared = {id(t): t for t in [*model.network.parameters(), *model.network.buffers()]}
-    twin = copy.deepcopy(model.network, shared)
     return TransformerBridge.boot_transformers(
-        model.name, hf_model=twin, tokenizer=model.tokenizer, device=model.device, dtype=model.dtype
+        model.name, hf_model=twin(model.network), tokenizer=model.tokenizer, device=model.device, dtype=model.dtype
     )
 
 

@@ -208,6 +208,16 @@ def isotropic(rng: np.random.Generator, size: int, centred: bool) -> NDArray[np.
     return np.asarray(z - z.mean() if centred else z)
 
 
+def strongest(activations: NDArray[Any]) -> list[int]:
+    """The features that are active, of activations [d_sae], strongest first; some architectures have negative ones."""
+    return [int(i) for i in np.argsort(-np.abs(activations), kind="stable") if activations[i] != 0]
+
+
+def unit_rows(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rows [n, d] at unit length; ones without length stay."""
+    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-30))
+
+
 def without(vector: NDArray[Any], rows: NDArray[np.float64]) -> NDArray[np.float64]:
     """A vector [d] made orthogonal to rows [n, d], which need not be orthogonal to each other."""
     lengths = np.linalg.norm(rows, axis=1)

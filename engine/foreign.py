@@ -5,7 +5,6 @@ Knows how to wrap them; the caller's own model is left as it is.
 
 from __future__ import annotations
 
-import copy
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from engine.errors import LoadError
-from engine.models import DTYPES, Model, from_network, load_model
+from engine.models import DTYPES, Model, from_network, load_model, twin
 from engine.recipe import parse_recipe
 
 
@@ -45,7 +44,7 @@ def as_model(source: Any, tokenizer: Any = None, **options: Any) -> Model:
             raise LoadError(
                 "A network in memory needs its tokenizer: give tokenizer=AutoTokenizer.from_pretrained(...)."
             )
-        return from_network(f"{type(source).__name__} in memory", _twin(source), tokenizer)
+        return from_network(f"{type(source).__name__} in memory", _ours(source), tokenizer)
     if isinstance(source, nn.Module) and hasattr(source, "run_with_hooks") and hasattr(source, "blocks"):
         tokenizer = tokenizer if tokenizer is not None else getattr(source, "tokenizer", None)
         if tokenizer is None:
@@ -58,12 +57,11 @@ def as_model(source: Any, tokenizer: Any = None, **options: Any) -> Model:
     )
 
 
-def _twin(network: PreTrainedModel) -> PreTrainedModel:
+def _ours(network: PreTrainedModel) -> PreTrainedModel:
     """The same network with every tensor shared, whose attention takes masks as we make them."""
-    shared = {id(t): t for t in [*network.parameters(), *network.buffers()]}
-    twin = copy.deepcopy(network, shared).eval()
-    twin.set_attn_implementation("eager")
-    return twin
+    ours = twin(network).eval()
+    ours.set_attn_implementation("eager")
+    return ours
 
 
 class _ThroughLens(nn.Module):

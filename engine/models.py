@@ -7,6 +7,7 @@ or what is done with the model.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import inspect
 import os
@@ -14,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +34,7 @@ UNSTATED_CONTEXT: Final = 2048
 UNEMBED_ROWS: Final = 8192
 """Rows of the unembedding that are float32 at a time."""
 Report = Callable[[str], None]
+M = TypeVar("M", bound=nn.Module)
 
 
 @dataclass(frozen=True, eq=False)
@@ -300,6 +302,12 @@ def _weights_hash(location: str, network: PreTrainedModel, trained: bool) -> str
         return tensors_sha256(network.state_dict())
     with open(file, "rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def twin(module: M, made_of: Callable[[Tensor], Tensor] = lambda tensor: tensor) -> M:
+    """A copy of a module tree that shares every tensor with it, or has what `made_of` gives in its place."""
+    tensors = {id(t): made_of(t) for t in [*module.parameters(), *module.buffers()]}
+    return copy.deepcopy(module, tensors)
 
 
 def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:

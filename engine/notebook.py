@@ -22,7 +22,6 @@ from engine.experiments import EXPERIMENTS, run_rays
 from engine.foreign import as_model
 from engine.frames import curve_frame, summary_frame
 from engine.laboratory import Laboratory
-from engine.models import Model
 from engine.provenance import run_warnings, site_record
 from engine.recipe import Recipe, parse_recipe
 from engine.results import BaseResult, CurveResult, Note
@@ -93,7 +92,7 @@ def probe(
     if EXPERIMENTS[recipe.experiment].tables:
         raise RecipeError(f"'{recipe.experiment}' gives tables instead of curves: run it with dirscope --batch.")
     workshop = Workshop()
-    for rule in _refused(loaded):
+    for rule in check_arrangements(loaded)[1]:
         workshop.layouts.refuse(loaded, rule)
     lab = Laboratory(loaded, recipe, workshop)
     if sae is not None and not isinstance(sae, str):
@@ -111,10 +110,6 @@ def probe(
         results=tuple(sorted((e for e in events if isinstance(e, CurveResult)), key=lambda c: c.summary.curve)),
         warnings=(*run_warnings(lab), *(e.text for e in events if isinstance(e, Note))),
     )
-
-
-def _refused(model: Model) -> tuple[Any, ...]:
-    return tuple(check_arrangements(model)[1]) if model.has_cache else ()
 
 
 def _tables(directions: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -24,16 +24,18 @@ class Held:
     """Not computed again."""
     bases: frozenset[int] = frozenset()
     """Not reported again."""
-    rows: Mapping[str, int] = field(default_factory=dict)
-    """How many rows of each table are not computed again, the first ones."""
-    tables: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
-    """The rows themselves, where a run goes on."""
+    rows: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    """By table, the first ones: not computed again."""
     base_vectors: Mapping[int, Vector] = field(default_factory=dict)
     """Used in place of what would be drawn."""
     direction_vectors: Mapping[int, Vector] = field(default_factory=dict)
     """Used in place of what would be drawn; what is drawn is still what is reported."""
     layout: Layout | None = None
     """As recorded, used again."""
+
+    def count(self, table: str) -> int:
+        """How many rows of a table there are already."""
+        return len(self.rows.get(table, ()))
 
 
 @dataclass(frozen=True)

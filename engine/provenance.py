@@ -104,11 +104,28 @@ def run_warnings(lab: Laboratory) -> list[str]:
     return [*lab.population.warnings, *_grid_warning(lab), *_slow_warning(lab), *lab.sae_warnings]
 
 
+def _sae_record(lab: Laboratory) -> dict[str, Any]:
+    sae, fit = lab.features, lab.sae_fit
+    return {
+        "release": sae.release,
+        "sae_id": sae.sae_id,
+        "sha256": sae.sha256,
+        "architecture": sae.architecture,
+        "n_features": sae.n_features,
+        "unexplained_variance": fit.unexplained,
+        "l0": fit.l0,
+        "constant_share_of_error": fit.constant,
+        "declared": {"unexplained_variance": sae.declared.unexplained, "l0": sae.declared.l0},
+        "trained_on_mean": sae.uncentred,
+        "neuronpedia": sae.neuronpedia,
+    }
+
+
 def describe(lab: Laboratory, check: SelfCheck) -> dict[str, Any]:
     """The record of a run, with every `auto` resolved."""
     model, population, recipe = lab.model, lab.population, lab.recipe
     source, seed = resolved_source(recipe.population, model, room_for(population.token_ids.shape[1]))
-    info: dict[str, Any] = {
+    return {
         "experiment": recipe.experiment,
         "versions": versions(),
         "device": str(model.device),
@@ -156,27 +173,10 @@ def describe(lab: Laboratory, check: SelfCheck) -> dict[str, Any]:
             "population_rows": POPULATION_ROWS,
         },
         "noise_floor": None if lab.noise is None else {"kl": lab.noise.kl, "l2": dict(lab.noise.l2)},
-        "sae": None,
+        "sae": _sae_record(lab) if recipe.needs_sae else None,
         "n_bases": lab.n_bases,
         "n_curves": lab.n_curves,
-        "warnings": [],
+        "warnings": run_warnings(lab),
         "definitions": dict(DEFINITIONS),
         "tables": {},
     }
-    if recipe.needs_sae:
-        sae, fit = lab.features, lab.sae_fit
-        info["sae"] = {
-            "release": sae.release,
-            "sae_id": sae.sae_id,
-            "sha256": sae.sha256,
-            "architecture": sae.architecture,
-            "n_features": sae.n_features,
-            "unexplained_variance": fit.unexplained,
-            "l0": fit.l0,
-            "constant_share_of_error": fit.constant,
-            "declared": {"unexplained_variance": sae.declared.unexplained, "l0": sae.declared.l0},
-            "trained_on_mean": sae.uncentred,
-            "neuronpedia": sae.neuronpedia,
-        }
-    info["warnings"] = run_warnings(lab)
-    return info

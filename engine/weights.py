@@ -6,6 +6,7 @@ not known by class. Knows models and hook points; no recipes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
@@ -155,66 +156,57 @@ class ModelWeights:
         return self._read_ins[layer]
 
     def _found(self, layer: int) -> list[ReadIn]:
-        block, d = self._model.layers[layer], self._model.d_model
-        inputs: dict[str, Tensor] = {}
+        block = self._model.layers[layer]
+        readers = {n: m for n, m in block.named_modules() if self._reads_stream(m)}
+        before = self._norms_before(readers, block)
+        return [
+            ReadIn(name, self._basis(weight * gain(before[name], self._model.d_model, weight)))
+            for name, module in readers.items()
+            if name in before and (weight := self._into(module)) is not None
+        ]
+
+    def _reads_stream(self, module: nn.Module) -> bool:
+        weight = self._into(module)
+        return weight is not None and weight.shape[-1] == self._model.d_model
+
+    def _norms_before(self, readers: Mapping[str, nn.Module], within: nn.Module) -> dict[str, nn.Module]:
+        """Of each module, by its name, the norm whose output it is given, where one of those within a module is."""
+        given: dict[str, Tensor] = {}
         norms: list[tuple[nn.Module, Tensor]] = []
 
-        def watch(name: str) -> Any:
-            def take(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-                if "norm" in type(module).__name__.lower() and isinstance(output, Tensor):
-                    norms.append((module, output.clone()))
-                elif isinstance(getattr(module, "weight", None), Tensor) and (args or "hidden_states" in kwargs):
-                    inputs[name] = hidden(args, kwargs).clone()
+        def reader(name: str) -> Any:
+            def take(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+                if args or "hidden_states" in kwargs:
+                    given[name] = hidden(args, kwargs).clone()
 
             return take
 
-        modules = dict(block.named_modules())
-        handles = [m.register_forward_hook(watch(n), with_kwargs=True) for n, m in modules.items() if n]
+        def after(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+            norms.append((module, first(output).clone()))
+
+        handles = [m.register_forward_pre_hook(reader(n), with_kwargs=True) for n, m in readers.items()]
+        handles += [m.register_forward_hook(after) for m in within.modules() if "norm" in type(m).__name__.lower()]
         try:
-            self._model.network(input_ids=self._model.probe, use_cache=False)
+            with torch.no_grad():
+                self._model.network(input_ids=self._model.probe, use_cache=False)
         finally:
             for handle in handles:
                 handle.remove()
-        found = []
-        for name, given in inputs.items():
-            weight = self._into(modules[name])
-            if weight is None or weight.shape[-1] != d:
-                continue
-            for norm, output in norms:
-                if output.numel() == given.numel() and torch.equal(output.reshape(given.shape), given):
-                    found.append(ReadIn(name, self._basis(weight * gain(norm, d, weight))))
-                    break
-        return found
+        return {
+            name: norm
+            for name, value in given.items()
+            for norm, output in norms
+            if output.numel() == value.numel() and torch.equal(output.reshape(value.shape), value)
+        }
 
     @cached_property
     def unembedding(self) -> NDArray[np.float32]:
         """[d_vocab, d_model]: rows of W_U with the gain of the last norm in them, in the basis."""
-        head = self._model.network.get_output_embeddings().weight.detach()
-        rows = (head * gain(self._last_norm(), self._model.d_model, head)).float()
+        head = self._model.network.get_output_embeddings()
+        norm = self._norms_before({"head": head}, self._model.network).get("head")
+        weight = head.weight.detach()
+        rows = (weight * gain(norm, self._model.d_model, weight)).float()
         return np.asarray((rows - rows.mean(-1, keepdim=True) if self._model.centred else rows).cpu().numpy())
-
-    def _last_norm(self) -> nn.Module | None:
-        """The norm whose output is unembedded."""
-        seen: dict[str, Tensor] = {}
-        norms: list[tuple[nn.Module, Tensor]] = []
-
-        def before(module: nn.Module, args: tuple[Any, ...]) -> None:
-            seen["head"] = args[0]
-
-        def after(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-            norms.append((module, first(output)))
-
-        network = self._model.network
-        handles = [network.get_output_embeddings().register_forward_pre_hook(before)]
-        handles += [m.register_forward_hook(after) for m in network.modules() if "norm" in type(m).__name__.lower()]
-        try:
-            with torch.no_grad():
-                network(input_ids=self._model.probe, use_cache=False)
-        finally:
-            for handle in handles:
-                handle.remove()
-        given = seen.get("head")
-        return next((m for m, out in reversed(norms) if given is not None and torch.equal(out, given)), None)
 
     def _in_stream(self, kind: str) -> None:
         if not self._write.wide_as_stream:

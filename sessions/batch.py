@@ -13,7 +13,6 @@ import os
 import signal
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -113,8 +112,7 @@ def _held(run: Run) -> Held:
     return Held(
         curves=frozenset(c.summary.curve for c in run.curves),
         bases=frozenset(b.base for b in run.bases),
-        rows=Counter(row.table for row in run.rows),
-        tables=run.tables,
+        rows=run.tables,
         base_vectors={b.base: b.vector for b in run.bases},
         layout=Layout.recorded(run.record.get("layout") or {}),
     )

@@ -21,7 +21,7 @@ from sessions.digest import digest, number, table_lines
 from sessions.reader import Run, read_run
 from sessions.schema import plain
 from sessions.snippet import snippet
-from sessions.tables import curve_table
+from sessions.tables import curve_table, row_table
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def _tidy(run: Run, part: Part) -> pa.Table:
     name = part.table or next(iter(tables), "")
     if (name and name not in tables) or (len(tables) > 1 and part.table is None):
         raise UsageError(f"This run has the tables {', '.join(tables) or '(none)'}: name one of them with --table.")
-    table = pa.Table.from_pylist([dict(row) for row in tables[name]]) if tables else curve_table(run)
+    table = row_table(tables[name]) if tables else curve_table(run)
     return table.add_column(0, "run", pa.array([run.folder.name] * len(table), pa.string()))
 
 

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from sessions.reader import Run, read_run
-from sessions.tables import arrays, base_table, curve_table, summary_table, token_table
+from sessions.tables import arrays, base_table, curve_table, row_table, summary_table, token_table
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,9 +45,7 @@ class RunFrames:
     @property
     def tables(self) -> dict[str, Any]:
         """What is no ray, by table."""
-        return {
-            name: pa.Table.from_pylist([dict(r) for r in rows]).to_pandas() for name, rows in self.run.tables.items()
-        }
+        return {name: row_table(rows).to_pandas() for name, rows in self.run.tables.items()}
 
     @property
     def vectors(self) -> dict[str, NDArray[Any]]:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -97,6 +97,11 @@ def base_table(run: Run) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=BASES)
 
 
+def row_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """The rows of a table that is not a ray."""
+    return pa.Table.from_pylist([dict(row) for row in rows])
+
+
 def token_table(run: Run) -> pa.Table | None:
     """The most probable next tokens along each curve; None when the run keeps none."""
 
@@ -145,7 +150,7 @@ def write_tables(run: Run) -> dict[str, list[str]]:
         if not re.fullmatch(r"[A-Za-z0-9_-]+", name):  # it becomes a file's name, and events may come from elsewhere
             raise RunFolderError(f"{run.folder} holds rows of a table {name!r}, which is no name of a table.")
         (run.folder / "tables").mkdir(exist_ok=True)
-        _write(pa.Table.from_pylist([dict(row) for row in rows]), run.folder / "tables" / f"{name}.parquet")
+        _write(row_table(rows), run.folder / "tables" / f"{name}.parquet")
     return {name: list(rows[0]) for name, rows in run.tables.items()}
 
 

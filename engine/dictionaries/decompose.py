@@ -40,7 +40,6 @@ class Part:
 class Decomposition:
     """Two readings of one vector. Fractions are of the squared length of the vector, b_dec taken off a base."""
 
-    what: str
     encoder: tuple[Part, ...]
     """Largest contribution first, at most k."""
     pursuit: tuple[Part, ...]
@@ -83,9 +82,7 @@ class Decomposition:
         ]
 
 
-def decompose(
-    sae: Sae, base: Base, direction: NDArray[np.float32] | None, k: int, seed: int, what: str = ""
-) -> Decomposition:
+def decompose(sae: Sae, base: Base, direction: NDArray[np.float32] | None, k: int, seed: int) -> Decomposition:
     """Take a base, or a direction from it, apart.
 
     Args:
@@ -94,7 +91,6 @@ def decompose(
         direction: d [d_hook] at its own length; None takes the base itself apart.
         k: features to use at most.
         seed: of the random dictionary.
-        what: a name for people.
     """
     atoms = sae.atoms(base)
     start = sae.activations(base)
@@ -118,7 +114,6 @@ def decompose(
 
     last = codes[-1] if codes else Code((), np.zeros(0), 1.0)
     return Decomposition(
-        what=what or base.label,
         encoder=tuple(part(i, float(change[i])) for i in strongest),
         pursuit=tuple(part(i, float(w)) for i, w in zip(last.support, last.weights, strict=True)),
         encoder_explained=tuple(1 - float(((signal - s) ** 2).sum()) / total for s in sums),

@@ -13,13 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.dictionaries.sae import Sae
-from engine.drawing import Population, isotropic
+from engine.drawing import Population, isotropic, unit_rows
 from engine.randomness import stream
 
 MOST: Final = 2048
 """Vectors whose pairs are looked at; of a wider SAE, a seeded sample of its features."""
 BINS: Final = 80
-READ_AT_ONCE: Final = 8192
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +76,5 @@ def explained_by(predictors: NDArray[np.float64], outcome: NDArray[np.float64]) 
 
 def to_strongest(sae: Sae, features: Sequence[int]) -> NDArray[np.float64]:
     """Cosine of each feature's decoder row to that of the first [n]."""
-    rows = sae.rows(features)
-    units = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-30)
+    units = unit_rows(sae.rows(features))
     return np.asarray(units @ units[0])

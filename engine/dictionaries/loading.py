@@ -6,7 +6,7 @@ this model's activations is for `gate` to find out. Never unpickles a local file
 
 from __future__ import annotations
 
-import copy
+import contextlib
 import json
 from pathlib import Path
 from typing import Any, Final
@@ -19,7 +19,7 @@ from engine.dictionaries.sae import Declared, Sae
 from engine.embedded import SAES_DIR
 from engine.errors import HookError, SaeError
 from engine.hooks import HookPoint, parse_hook
-from engine.models import Model, Report, tensors_sha256
+from engine.models import Model, Report, tensors_sha256, twin
 from engine.recipe import SaeSection
 from engine.taps import width
 
@@ -56,9 +56,8 @@ def load_sae(section: SaeSection, model: Model, hook: HookPoint, report: Report)
             module = SAE.from_pretrained(section.release, sae_id, device="cpu", dtype="float32")
     except Exception as error:
         raise SaeError(_why_not(section.release, sae_id, folder, error)) from error
-    return wrap_sae(
-        module, model, hook, section.release, sae_id, folder, _declared(section.release, sae_id, folder, module)
-    )
+    listed = _listed(section.release, sae_id) if folder is None else Declared()
+    return wrap_sae(module, model, hook, section.release, sae_id, folder, listed)
 
 
 def wrap_sae(
@@ -68,9 +67,18 @@ def wrap_sae(
     release: str,
     sae_id: str,
     folder: Path | None = None,
-    declared: Declared | None = None,
+    listed: Declared = Declared(),  # noqa: B008  (frozen)
 ) -> Sae:
     """An SAE that is in memory, as one of ours; what it was made from is not changed.
+
+    Args:
+        module: of sae-lens.
+        model: the model it must fit.
+        hook: the write hook.
+        release: its name for people and records.
+        sae_id: likewise.
+        folder: where a card and evidence may lie beside it.
+        listed: what a list of releases says of it.
 
     Raises:
         SaeError: It is no SAE of sae-lens, has another width or hook, weights that are not finite, or is no autoencoder
@@ -79,7 +87,8 @@ def wrap_sae(
     name = f"SAE {release} / {sae_id}"
     if not (isinstance(module, nn.Module) and hasattr(module, "encode") and hasattr(module, "cfg")):
         raise SaeError(f"{type(module).__name__} is no SAE: give one of sae-lens, or RELEASE:SAE_ID.")
-    module = _twin(module)
+    # In float32 in the machine's memory, to do with as we like; tensors are shared where they fit.
+    module = twin(module, _like).eval()
     architecture = str(module.cfg.architecture())
     if TRANSCODERS in architecture:
         raise SaeError(
@@ -115,16 +124,9 @@ def wrap_sae(
         centre=model.is_centred(hook),
         uncentred=model.is_centred(hook) and not kwargs.get("center_writing_weights", False),
         evidence=_evidence(folder, model, sha256),
-        declared=declared or _declared(release, sae_id, folder, module),
+        declared=_declared(module, folder, listed),
         neuronpedia=metadata.neuronpedia_id,
     )
-
-
-def _twin(module: nn.Module) -> Any:
-    """The same SAE in float32 in the machine's memory, to do with as we like; tensors are shared where they fit."""
-    tensors = [*module.named_parameters(), *module.named_buffers()]
-    ours = {id(t): _like(t) for _, t in tensors}
-    return copy.deepcopy(module, ours).eval()
 
 
 def _like(tensor: torch.Tensor) -> torch.Tensor:
@@ -132,26 +134,30 @@ def _like(tensor: torch.Tensor) -> torch.Tensor:
     return nn.Parameter(plain, requires_grad=False) if isinstance(tensor, nn.Parameter) else plain
 
 
-def _declared(release: str, sae_id: str, folder: Path | None, module: Any) -> Declared:
-    """What its makers say: a card beside it, sae-lens' list of releases, its own metadata, the k of a TopK SAE."""
-    metadata = module.cfg.metadata
-    unexplained, l0 = None, getattr(module.cfg, "k", None) or metadata.l0
-    if folder is not None and (folder / CARD_FILE).is_file():
-        try:
-            card = json.loads((folder / CARD_FILE).read_text(encoding="utf-8"))
-            unexplained, l0 = card.get("unexplained_variance"), l0 or card.get("l0")
-        except (OSError, ValueError, AttributeError):
-            pass  # a card that cannot be read says nothing
-    elif folder is None:
-        from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
+def _listed(release: str, sae_id: str) -> Declared:
+    """What sae-lens' list of releases says."""
+    from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
 
-        listed = get_pretrained_saes_directory().get(release)
-        if listed is not None:
-            explained = listed.expected_var_explained.get(sae_id, 1.0)
-            # 1 and 0 are what the list holds where nothing is known.
-            unexplained = None if explained >= 1 else 1 - explained
-            l0 = l0 or listed.expected_l0.get(sae_id) or None
-    return Declared(_number(unexplained), _number(l0), metadata.model_name, metadata.training_architecture)
+    entry = get_pretrained_saes_directory().get(release)
+    if entry is None:
+        return Declared()
+    # An explained variance of 1 and an L0 of 0 are what the list holds where nothing is known.
+    return Declared(_number(1 - entry.expected_var_explained.get(sae_id, 1.0)), _number(entry.expected_l0.get(sae_id)))
+
+
+def _declared(module: Any, folder: Path | None, listed: Declared) -> Declared:
+    """What its makers say: the k of a TopK SAE or its metadata, a card beside it, a list of releases."""
+    metadata, card = module.cfg.metadata, {}
+    if folder is not None and (folder / CARD_FILE).is_file():
+        # A card that cannot be read says nothing.
+        with contextlib.suppress(OSError, ValueError):
+            card = json.loads((folder / CARD_FILE).read_text(encoding="utf-8"))
+    card = card if isinstance(card, dict) else {}
+    return Declared(
+        unexplained=_number(card.get("unexplained_variance")) or listed.unexplained,
+        l0=_number(getattr(module.cfg, "k", None) or metadata.l0 or card.get("l0")) or listed.l0,
+        trained_as=metadata.training_architecture,
+    )
 
 
 def _number(value: Any) -> float | None:

@@ -44,7 +44,6 @@ class Declared:
     unexplained: float | None = None
     """Fraction of the variance."""
     l0: float | None = None
-    model: str | None = None
     trained_as: str | None = None
     """Architecture it was trained as."""
 

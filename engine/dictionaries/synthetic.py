@@ -15,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.drawing import strongest, unit_rows
 from engine.errors import DirectionError
 
 RATE_TOLERANCE: Final = 0.15
@@ -64,7 +65,7 @@ def exchange(
     Raises:
         DirectionError: No latent is active, or there are not enough others.
     """
-    active = [int(i) for i in np.argsort(-np.abs(activations), kind="stable") if activations[i] != 0]
+    active = strongest(activations)
     if not active:
         raise DirectionError(
             "None of the SAE's features is active at a real activation, so there is nothing to build a synthetic one "
@@ -79,7 +80,7 @@ def exchange(
         )
     # A latent that is active here was seen at least once, if only here.
     decades = np.log10(np.maximum(rates, rates[rates > 0].min()))
-    originals = _unit(rows(active))
+    originals = unit_rows(rows(active))
     wanted = originals @ originals[0]
     top: NDArray[np.float64] | None = None
     chosen: list[int] = []
@@ -91,9 +92,9 @@ def exchange(
             near = np.argsort(gaps, kind="stable")[: min(LEAST_CANDIDATES if structured else 1, int(free.sum()))]
         pick = int(near[rng.integers(len(near))])
         if top is not None and structured:
-            cosines = _unit(rows([int(i) for i in near])) @ top
+            cosines = unit_rows(rows([int(i) for i in near])) @ top
             pick = int(near[np.abs(cosines - wanted[place]).argmin()])
-        row = _unit(rows([pick]))[0]
+        row = unit_rows(rows([pick]))[0]
         top = row if top is None else top
         chosen.append(pick)
         got.append(float(row @ top))
@@ -105,7 +106,3 @@ def exchange(
         rate_gap=float(np.abs(decades[chosen] - decades[active]).mean()),
         cosine_gap=float(np.abs(np.array(got) - wanted).mean()),
     )
-
-
-def _unit(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-30))

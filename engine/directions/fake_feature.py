@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.directions import DIRECTIONS, DirectionKind, DirectionSpec
-from engine.drawing import Base, Direction, DrawContext
+from engine.drawing import Base, Direction, DrawContext, strongest
 from engine.errors import DirectionError
 from engine.randomness import stream
 
@@ -29,7 +29,7 @@ def rotation(rng: np.random.Generator, k: int) -> NDArray[np.float64]:
 
 def _draw(spec: DirectionSpec, context: DrawContext, base: Base, index: int) -> Direction:
     activations = context.features.activations(base)
-    active = [int(i) for i in np.argsort(-np.abs(activations), kind="stable") if activations[i] != 0]
+    active = strongest(activations)
     if index >= len(active) or len(active) < 2:
         raise DirectionError(
             f"Asked for {index + 1} fake features, but {len(active)} SAE features are active at this base: lower the "

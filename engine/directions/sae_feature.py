@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from engine.directions import DIRECTIONS, DirectionKind, DirectionSpec
-from engine.drawing import Base, Direction, DrawContext, Features
+from engine.drawing import Base, Direction, DrawContext, Features, strongest
 from engine.errors import DirectionError
 
 
@@ -56,15 +56,13 @@ def _draw(spec: SaeFeatureSpec, context: DrawContext, base: Base, index: int) ->
     features = context.features
     activations = features.activations(base)
     if spec.index is None:
-        # Some architectures have negative activations too.
-        order = np.argsort(-np.abs(activations), kind="stable")
-        active = int((activations != 0).sum())
-        if index >= active:
+        active = strongest(activations)
+        if index >= len(active):
             raise DirectionError(
-                f"Asked for the {index + 1} most active SAE features, but {active} are active at this base: "
+                f"Asked for the {index + 1} most active SAE features, but {len(active)} are active at this base: "
                 "lower the count or name a feature with index."
             )
-        feature = int(order[index])
+        feature = active[index]
     else:
         feature = checked_features(features, [spec.index])[0]
     total = float(np.abs(activations).sum())

@@ -6,8 +6,10 @@ experiment imports no torch: the model and its forward pass reach it through the
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
@@ -53,16 +55,22 @@ def run_rays(lab: Laboratory) -> Iterator[Event]:
     return rays(lab)
 
 
-def unheld(lab: Laboratory, events: Iterator[Event]) -> Iterator[Event]:
-    """Events without the rows that a run folder holds already: for tables that are quick to make again."""
-    from engine.results import RowResult
+def unheld(run: Callable[[Laboratory], Iterator[Event]]) -> Callable[[Laboratory], Iterator[Event]]:
+    """A run without the rows that its folder holds already: for tables that are quick to make again."""
 
-    held = dict(lab.held.rows)
-    for event in events:
-        if isinstance(event, RowResult) and held.get(event.table, 0) > 0:
-            held[event.table] -= 1
-        else:
+    @wraps(run)
+    def rest(lab: Laboratory) -> Iterator[Event]:
+        from engine.results import RowResult
+
+        made = Counter[str]()
+        for event in run(lab):
+            if isinstance(event, RowResult):
+                made[event.table] += 1
+                if made[event.table] <= lab.held.count(event.table):
+                    continue
             yield event
+
+    return rest
 
 
 EXPERIMENTS: Registry[Experiment] = Registry("experiment", __name__)

@@ -1,7 +1,7 @@
 """`decompose`: bases, or directions from them, as sums of SAE features by the encoder and by gradient pursuit.
 
-Table `parts`: the features of each reading. Table `explained`: the fraction of the squared length explained by 1, 2,
-... features, beside a random dictionary of the same size. Table `scatter`, with `options.feature`: that feature's
+Table `parts`, a row for each k: the k-th feature of either reading, and the fraction of the squared length that k of
+them explain, beside a random dictionary of the same size. Table `scatter`, with `options.feature`: that feature's
 encoder activation and pursuit weight on members of the population, which agree where it is strong and hardly where it
 is weak (Smith, GDM mechanistic interpretability team's progress update #1, 2024).
 """
@@ -32,11 +32,8 @@ class DecomposeOptions(NoOptions):
     members: int = Field(200, ge=2, description="a whole number of at least 2: how many the scatter shows")
 
 
+@unheld
 def _run(lab: Laboratory) -> Iterator[Event]:
-    return unheld(lab, _rows(lab))
-
-
-def _rows(lab: Laboratory) -> Iterator[Event]:
     from engine.dictionaries.decompose import decompose
     from engine.results import Note, RowResult
 
@@ -47,7 +44,7 @@ def _rows(lab: Laboratory) -> Iterator[Event]:
             lab.checkpoint()
             what = base.label if direction is None else direction.label
             vector = None if direction is None else direction.vector
-            found = decompose(lab.features, base, vector, options.k, lab.seed, what)
+            found = decompose(lab.features, base, vector, options.k, lab.seed)
             for row in found.rows:
                 yield RowResult(PARTS, {"base": base.label, "of": what, **row})
             if sum(spec.count for spec in lab.recipe.bases) == 1:

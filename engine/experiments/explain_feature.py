@@ -30,11 +30,8 @@ class ExplainOptions(NoOptions):
     signed: bool = Field(False, description="true or false: whether others may be taken away")
 
 
+@unheld
 def _run(lab: Laboratory) -> Iterator[Event]:
-    return unheld(lab, _all(lab))
-
-
-def _all(lab: Laboratory) -> Iterator[Event]:
     import numpy as np
 
     from engine.dictionaries.decompose import explain_feature, random_dictionary

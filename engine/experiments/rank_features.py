@@ -33,6 +33,7 @@ class RankOptions(NoOptions):
 def _run(lab: Laboratory) -> Iterator[Event]:
     import numpy as np
 
+    from engine.drawing import strongest
     from engine.results import Progress, RowResult
     from engine.thresholds import AT_ONCE, empirical_p, null_vectors, thresholds
 
@@ -41,22 +42,22 @@ def _run(lab: Laboratory) -> Iterator[Event]:
     base = next(lab.bases())
     sae = lab.features
     activations = sae.activations(base)
-    order = [int(i) for i in np.argsort(-np.abs(activations), kind="stable")]
-    features = [i for i in order if options.which == "all" or activations[i] != 0]
-    held_nulls, done = (lab.held.rows.get(table, 0) for table in (NULLS, RANKING))
+    features = strongest(activations)
+    if options.which == "all":
+        features += [int(i) for i in np.flatnonzero(activations == 0)]
+    done = lab.held.count(RANKING)
     total = options.nulls + len(features)
     if done >= len(features):
         return
-    nulls = [row["threshold"] for row in lab.held.tables.get(NULLS, ())]
+    nulls = [row["threshold"] for row in lab.held.rows.get(NULLS, ())]
     drawn = null_vectors(lab, base, "along", options.nulls)
     # Blocks begin where they would in a whole run, so that each row is computed in the same company.
-    for start in range(held_nulls // AT_ONCE * AT_ONCE, options.nulls, AT_ONCE):
+    for start in range(len(nulls) // AT_ONCE * AT_ONCE, options.nulls, AT_ONCE):
         measured = dict(thresholds(lab, base, drawn[start : start + AT_ONCE], ["a null"] * AT_ONCE))
         for place, reached in sorted(measured.items()):
             number = start + place
-            if number >= held_nulls:
-                yield RowResult(NULLS, {"null": number, "threshold": reached, "censored": reached is None})
             if number >= len(nulls):
+                yield RowResult(NULLS, {"null": number, "threshold": reached, "censored": reached is None})
                 nulls.append(reached)
         yield Progress("drawing nulls", len(nulls), total)
     l1 = float(np.abs(activations).sum()) or 1.0

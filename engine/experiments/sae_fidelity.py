@@ -62,7 +62,7 @@ def _run(lab: Laboratory) -> Iterator[Event]:
     first = 0 if bos is None else 1
     sae = lab.features
     mean = mean_activation(model, hook, rows, first)
-    done = lab.held.rows.get(TABLE, 0)
+    done = lab.held.count(TABLE)
     at_once = max(1, min(TEXTS_AT_ONCE, LOGITS_AT_ONCE // (width * model.d_vocab)))
     for start in range(0, len(rows), at_once):
         if start + at_once <= done:

@@ -31,16 +31,13 @@ class GeometryOptions(NoOptions):
     inputs: int = Field(200, ge=1, description="a whole number of at least 1: inputs of each kind")
 
 
+@unheld
 def _run(lab: Laboratory) -> Iterator[Event]:
-    return unheld(lab, _all(lab))
-
-
-def _all(lab: Laboratory) -> Iterator[Event]:
     import numpy as np
 
     from engine.bases import BASES
     from engine.dictionaries.geometry import BINS, cosines, decoder_sample, references, to_strongest
-    from engine.drawing import member
+    from engine.drawing import member, strongest
     from engine.results import Note, Progress, RowResult
 
     options = lab.recipe.options
@@ -75,7 +72,7 @@ def _all(lab: Laboratory) -> Iterator[Event]:
     for i in range(min(options.inputs, len(lab.population.vectors))):
         yield RowResult(L0, _counted(lab, "real", i, member(lab.population, i)))
     activations = sae.activations(base)
-    active = [int(i) for i in np.argsort(-np.abs(activations), kind="stable") if activations[i] != 0]
+    active = strongest(activations)
     if active:
         for rank, (feature, cosine) in enumerate(zip(active, to_strongest(sae, active), strict=True)):
             values = {"rank": rank, "feature": feature, "activation": float(activations[feature])}

@@ -62,7 +62,7 @@ def _run(lab: Laboratory) -> Iterator[Event]:
     ]
     plain: dict[range, list[str]] = {}
     total = len(lab.direction_order) * len(options.strengths) * options.samples
-    number, done = 0, lab.held.rows.get(TABLE, 0)
+    number, done = 0, lab.held.count(TABLE)
     for (spec, index), strength in product(lab.direction_order, options.strengths):
         direction = lab.draw(spec, lab.site, index)
         added = strength * direction.vector.astype(np.float64)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from engine.dictionaries.evidence import FeatureEvidence
+from engine.drawing import strongest
 
 if TYPE_CHECKING:
     from engine.laboratory import Laboratory
@@ -57,11 +58,7 @@ class ActiveFeatures:
 
     def answer(self, lab: Laboratory) -> FeatureList:
         """Encode the base."""
-        import numpy as np
-
-        f = lab.features.activations(lab.site)
-        order = np.argsort(-np.abs(f), kind="stable")[:SHOWN]
-        return _list(lab, [int(i) for i in order if f[i] != 0])
+        return _list(lab, strongest(lab.features.activations(lab.site))[:SHOWN])
 
 
 @dataclass(frozen=True)

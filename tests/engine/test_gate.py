@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from engine.dictionaries.gate import fit, usable
 from engine.dictionaries.loading import load_sae, wrap_sae
-from engine.dictionaries.sae import LEAST_ROWS, Declared
+from engine.dictionaries.sae import LEAST_ROWS
 from engine.drawing import Base
 from engine.embedded import SAES_DIR
 from engine.errors import SaeError
@@ -278,7 +278,7 @@ def test_every_architecture_gives_parts_that_add_up(embedded: Model, architectur
     """SAE(x) is what it decodes to when nothing is on, plus the contributions of all that is on; float32, 1e-4."""
     module = _tiny(architecture, **options)
     hook = parse_hook(PLACES[0], embedded.n_layers)
-    sae = wrap_sae(module, embedded, hook, "memory", architecture, declared=Declared())
+    sae = wrap_sae(module, embedded, hook, "memory", architecture)
     vector = np.random.default_rng(1).standard_normal(256).astype(np.float32) * 3
     base = Base("prompt", 0, "x", vector - vector.mean(), (0,), 0.5)
     f = sae.activations(base)

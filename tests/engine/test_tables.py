@@ -35,7 +35,9 @@ FIDELITY = {
 
 
 def rows_of(model: Model, recipe: dict, held: dict[str, int] | None = None) -> list[RowResult]:
-    lab = Laboratory(model, parse_recipe(recipe), Workshop(), Held(rows=held or {}))
+    lab = Laboratory(
+        model, parse_recipe(recipe), Workshop(), Held(rows={table: [{}] * n for table, n in (held or {}).items()})
+    )
     assert lab.n_curves == 0
     return [e for e in lab.experiment.run(lab) if isinstance(e, RowResult)]
 

@@ -33,9 +33,7 @@ def show_feature(screen: ProbeScreen, index: int | None) -> None:
     elif screen.player is not None:
         screen.complain("This is a replay, which has no SAE: open its session with dirscope SESSION to see cards.")
     else:
-        dialog = FeatureDialog(index)
-        screen.app.push_screen(dialog)
-        screen.ask(FeatureCard(index), dialog.fill)
+        screen.answer_in(FeatureDialog(), FeatureCard(index))
 
 
 def toggle_weights(screen: ProbeScreen) -> None:
@@ -82,8 +80,7 @@ def against_nulls(screen: ProbeScreen) -> None:
     if curve is not None:
         family = DIRECTIONS[curve.summary.kind].family
         dialog = NullDialog(curve.summary.label, "°" if screen.drawn.unit == "degrees" else "")
-        screen.app.push_screen(dialog)
-        screen.ask(AgainstNulls(curve.summary.label, family, curve.direction), dialog.fill)
+        screen.answer_in(dialog, AgainstNulls(curve.summary.label, family, curve.direction))
 
 
 def decompose_curve(screen: ProbeScreen) -> None:
@@ -114,5 +111,4 @@ def write_on(screen: ProbeScreen) -> None:
     coordinate = float(curve.coordinate[min(view.step, len(curve.coordinate) - 1)])
     unit = "°" if picture.unit == "degrees" else " L2"
     dialog = Writings(screen.recipe.site.prompt, f"{curve.summary.label} at {coordinate:.3g}{unit}")
-    screen.app.push_screen(dialog)
-    screen.ask(WriteOn(curve.direction, coordinate), dialog.fill)
+    screen.answer_in(dialog, WriteOn(curve.direction, coordinate))

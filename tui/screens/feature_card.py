@@ -53,9 +53,5 @@ class FeatureDialog(Reading):
 
     WAITING = "looking ..."
 
-    def __init__(self, index: int) -> None:
-        super().__init__()
-        self._index = index
-
     def body(self, found: Card) -> Text:
         return card_text(found)

@@ -19,15 +19,14 @@ from engine.results import Event
 from sessions.catalogue import Session
 from tui.bridge import Bridge
 from tui.messages import Answered, EngineDied, RunEvents, RunFailed, RunKept
+from tui.screens.dialogs import Reading
 
 
 class Guest(Protocol):
     """A screen that shows a run of its own."""
 
-    @property
-    def ended(self) -> bool:
-        """Whether the run is over."""
-        ...
+    ended: bool
+    """Whether the run is over."""
 
     def take(self, event: Event) -> None:
         """One more event of its run."""
@@ -77,20 +76,21 @@ class HostScreen(Screen[None]):
         if self.bridge is not None:
             self._waiting[self.bridge.ask(self.recipe, question)] = then
 
+    def answer_in(self, dialog: Reading, question: Question) -> None:
+        """Show a dialog that waits for the answer to a question."""
+        self.app.push_screen(dialog)
+        self.ask(question, dialog.fill)
+
     def run_for(self, guest: Guest, recipe: Recipe) -> None:
         """Compute a recipe into the session; its events go to the guest. Ends whatever runs."""
         if self.bridge is not None and self.session is not None:
             self._overtaken |= self.is_computing
             self._guest = self.bridge.run(recipe, self.session), guest
 
-    def stop_guest(self) -> None:
-        """Stop the guest's run, keeping what it has."""
+    def say_goodbye(self) -> None:
+        """The guest has left: its run is stopped, keeping what it has."""
         if self.bridge is not None and self._guest is not None:
             self.bridge.cancel(self._guest[0])
-
-    def say_goodbye(self) -> None:
-        """The guest has left: its run goes on only until something else is asked for."""
-        self.stop_guest()
         self._guest = None
 
     def on_screen_resume(self) -> None:

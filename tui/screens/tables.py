@@ -71,15 +71,12 @@ class TablesScreen(Screen[None]):
         self._drawn: tuple[object, ...] = ()
         self._filled: tuple[object, ...] = ()
         self._ordered = 0.0
-        self._ended = rows is not None
+        self.ended = rows is not None
+        """Whether the run is over."""
         for row in rows or []:
             self.take(row)
         if rows is not None:
             self._status = "from disk"
-
-    @property
-    def ended(self) -> bool:
-        return self._ended
 
     def compose(self) -> ComposeResult:
         yield Static(id="tables-head", markup=False)
@@ -117,7 +114,7 @@ class TablesScreen(Screen[None]):
                 self._notes += list(info.get("warnings", []))
             case RunEnded(status, why):
                 self._status = why or status
-                self._ended = True
+                self.ended = True
             case _:
                 pass
 
@@ -128,7 +125,7 @@ class TablesScreen(Screen[None]):
     def failed(self, why: str) -> None:
         """The run ended in an error."""
         self._status = "failed"
-        self._ended = True
+        self.ended = True
         self._notes.append(why)
 
     # Drawing
@@ -141,7 +138,7 @@ class TablesScreen(Screen[None]):
         notes.update("\n".join(printable(n) for n in lines))
         notes.display = bool(lines)
         self._show_tabs()
-        state = (total, self._current, self._sorted, self._ended)
+        state = (total, self._current, self._sorted, self.ended)
         if not self._current or self._drawn == state:
             return
         self._drawn = state
@@ -179,7 +176,7 @@ class TablesScreen(Screen[None]):
             for row in rows[table.row_count :]:
                 table.add_row(*[_cell(name, row.get(name)) for name in names])
             return
-        if what == self._filled and time.monotonic() - self._ordered < RESORT_SECONDS and not self._ended:
+        if what == self._filled and time.monotonic() - self._ordered < RESORT_SECONDS and not self.ended:
             return
         self._filled, self._ordered = what, time.monotonic()
         at = table.cursor_row
@@ -216,6 +213,9 @@ class TablesScreen(Screen[None]):
 
     def _sort_by(self, column: str) -> None:
         down = self._sorted is not None and self._sorted[0] == column and not self._sorted[1]
+        self._order(column, down)
+
+    def _order(self, column: str, down: bool) -> None:
         self._sorts[self._current] = (column, down)
         self._paint()
 
@@ -224,13 +224,11 @@ class TablesScreen(Screen[None]):
         if rows:
             names = list(rows[0])
             at = names.index(self._sorted[0]) if self._sorted is not None and self._sorted[0] in names else -1
-            self._sorts[self._current] = (names[(at + 1) % len(names)], False)
-            self._paint()
+            self._order(names[(at + 1) % len(names)], False)
 
     def action_reverse(self) -> None:
         if self._sorted is not None:
-            self._sorts[self._current] = (self._sorted[0], not self._sorted[1])
-            self._paint()
+            self._order(self._sorted[0], not self._sorted[1])
 
     def action_next_table(self) -> None:
         self.query_one(Tabs).action_next_tab()

@@ -198,9 +198,7 @@ features fire on more than half of all tokens, *rare* ones on fewer than one in 
 
     def action_card(self) -> None:
         if self.selected is not None:
-            dialog = FeatureDialog(self.selected.index)
-            self.app.push_screen(dialog)
-            self._host.ask(FeatureCard(self.selected.index), dialog.fill)
+            self._host.answer_in(FeatureDialog(), FeatureCard(self.selected.index))
 
     def action_help(self) -> None:
         keys = [b for b in self.BINDINGS if isinstance(b, Binding)]
@@ -223,9 +221,7 @@ features fire on more than half of all tokens, *rare* ones on fewer than one in 
             if text is None:
                 return
             self._host.watchlist.look_at([line for line in text.splitlines() if line.strip()])
-            dialog = WatchDialog()
-            self.app.push_screen(dialog)
-            self._host.ask(WatchFeatures(watched, tuple(self._host.watchlist.prompts)), dialog.fill)
+            self._host.answer_in(WatchDialog(), WatchFeatures(watched, tuple(self._host.watchlist.prompts)))
 
         note = "one prompt a line, read at its last token; the prompt of the main screen comes first by itself"
         start = "\n".join(self._host.watchlist.prompts)
