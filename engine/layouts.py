@@ -7,10 +7,10 @@ the same recipe gives the same numbers. Knows shapes; no vectors.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import torch
 from torch import Tensor
@@ -19,6 +19,8 @@ from engine.errors import LoadError
 from engine.forward import Forward, Hosts, Output
 from engine.models import Model
 from engine.shards import Layout, Rule
+
+T = TypeVar("T")
 
 ROWS: Final = {"cpu": 256, "mps": 256, "cuda": 4096}
 """Perturbed positions of one forward pass by device."""
@@ -125,7 +127,7 @@ class LayoutBook:
         A pass with more rows than any checked before is checked again: some faults show at large row numbers alone.
 
         Raises:
-            LayoutRefused: They differ by more than rounding.
+            LayoutRefused: They differ by more than rounding; the rule is not used again.
         """
         if rule == "full":
             return
@@ -137,8 +139,16 @@ class LayoutBook:
             return  # a model that overflows tells nothing of the arrangement
         worst = difference(forward, hosts, vectors, output)
         if not worst <= TOLERANCE[forward.model.dtype]:
+            self.refuse(forward.model, rule)
             raise LayoutRefused(rule, worst)
         self._checked[key] = copies
+
+
+def exactly(attempt: Callable[[], T]) -> T:
+    """What an attempt gives, made again while an arrangement turns out to be wrong for its model."""
+    while True:
+        with contextlib.suppress(LayoutRefused):
+            return attempt()
 
 
 def difference(forward: Forward, hosts: Hosts, vectors: Tensor, output: Output) -> float:

@@ -22,9 +22,11 @@ from engine.experiments import EXPERIMENTS, run_rays
 from engine.foreign import as_model
 from engine.frames import curve_frame, summary_frame
 from engine.laboratory import Laboratory
+from engine.layouts import exactly
 from engine.provenance import run_warnings, site_record
 from engine.recipe import Recipe, parse_recipe
-from engine.results import BaseResult, CurveResult, Note
+from engine.results import BaseResult, CurveResult, Event, Note
+from engine.site import resolve_site
 from engine.workshop import Workshop
 
 
@@ -94,13 +96,18 @@ def probe(
     workshop = Workshop()
     for rule in check_arrangements(loaded)[1]:
         workshop.layouts.refuse(loaded, rule)
-    lab = Laboratory(loaded, recipe, workshop)
     if sae is not None and not isinstance(sae, str):
-        workshop.keep_sae(loaded, recipe.sae, lab.where.write, wrap_sae(sae, loaded, lab.where.write, "memory", "SAE"))
+        hook = resolve_site(recipe, loaded).write
+        workshop.keep_sae(loaded, recipe.sae, hook, wrap_sae(sae, loaded, hook, "memory", "SAE"))
+
+    def attempt() -> tuple[Laboratory, list[Event]]:
+        lab = Laboratory(loaded, recipe, workshop)
+        lab.use_threads()
+        return lab, list(run_rays(lab))
+
     threads = torch.get_num_threads()
     try:
-        lab.use_threads()
-        events = list(run_rays(lab))
+        lab, events = exactly(attempt)
     finally:
         torch.set_num_threads(threads)
     return Probe(

@@ -34,7 +34,7 @@ from engine.protocol import (
 )
 from engine.quiet import quiet_libraries
 from engine.recipe import ModelSection, Recipe
-from engine.results import BaseResult, CurveResult, Note, Progress, RunEnded, RunStarted
+from engine.results import BaseResult, CurveResult, Note, Progress, RowResult, RunEnded, RunStarted
 
 if TYPE_CHECKING:
     from engine.crosscheck import SelfCheck
@@ -179,10 +179,15 @@ class _Server:
             self._send(_failure(error, request.recipe.model.name))
 
     def _found_out(self, request: AskRequest) -> Answer:
-        try:
+        def answer() -> Answer:
             lab, _ = self._laboratory(request)
             lab.use_threads()
             return Answer(request.question.answer(lab))
+
+        try:
+            from engine.layouts import exactly
+
+            return exactly(answer)
         except (EOFError, BrokenPipeError, ConnectionResetError):
             raise
         except Stopped:
@@ -217,6 +222,7 @@ class _Server:
         lab.use_threads()
         self._send(RunStarted(describe(lab, check)))
         curves, bases = set(request.held.curves), set(request.held.bases)
+        rows = {table: list(held) for table, held in request.held.rows.items()}
         try:
             for event in lab.experiment.run(lab):
                 self._send(event)
@@ -224,8 +230,9 @@ class _Server:
                     curves.add(event.summary.curve)
                 elif isinstance(event, BaseResult):
                     bases.add(event.base)
+                elif isinstance(event, RowResult):
+                    rows.setdefault(event.table, []).append(event.values)
         except LayoutRefused as refused:
-            self._workshop.layouts.refuse(lab.model, refused.rule)
             self._send(
                 Note(
                     f"Passes of '{lab.model.name}' arranged as a {refused.rule} differ from plain ones by "
@@ -234,7 +241,8 @@ class _Server:
                 )
             )
             # What came before was checked and found right.
-            return replace(request, held=replace(request.held, curves=frozenset(curves), bases=frozenset(bases)))
+            held = replace(request.held, curves=frozenset(curves), bases=frozenset(bases), rows=rows)
+            return replace(request, held=held)
         return None
 
     def _peak(self) -> int | None:

@@ -157,3 +157,19 @@ def test_what_cannot_be_probed_is_refused_in_a_sentence(network, tokenizer) -> N
         probe(network, PROMPT, tokenizer=tokenizer, experiment="decompose", **SMALL)
     with pytest.raises(RecipeError, match="no base64"):
         probe(network, PROMPT, tokenizer=tokenizer, directions=[{"kind": "vector", "data": "%%"}], **SMALL)
+
+
+def test_an_arrangement_found_wrong_on_the_way_is_replaced(
+    network, tokenizer, expected: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everything but whole passes is said to be wrong; float32, 1e-4 as above."""
+    said: list[float] = []
+
+    def wrong(*_: object) -> float:
+        said.append(1.0)
+        return said[-1]
+
+    monkeypatch.setattr("engine.layouts.difference", wrong)
+    found = probe(network, PROMPT, tokenizer=tokenizer, directions={"mine": VECTOR}, **SMALL)
+    assert said
+    np.testing.assert_allclose(kl_of(found), expected, atol=1e-4)

@@ -8,17 +8,23 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import torch
 
 from engine.client import Worker
 from engine.errors import OutOfMemoryError
-from engine.protocol import Answer, AskRequest, CancelRequest, Failed, Reply, RunRequest
+from engine.experiments import Experiment
+from engine.laboratory import Laboratory
+from engine.layouts import LayoutRefused
+from engine.protocol import Answer, AskRequest, CancelRequest, Failed, Held, Reply, RunRequest
 from engine.questions.features import ActiveFeatures, FeatureList
 from engine.recipe import parse_recipe
-from engine.results import CurveResult, RunEnded, RunStarted
-from engine.worker import WorkerOptions
+from engine.results import CurveResult, Event, Note, RowResult, RunEnded, RunStarted
+from engine.worker import WorkerOptions, _Server
+from engine.workshop import Workshop
 
 RECIPE = parse_recipe({"site": {"prompt": "One day a cat"}, "population": {"n": 50}, "path": {"steps": 10}})
 LONG = parse_recipe(
@@ -131,6 +137,75 @@ def test_a_killed_worker_is_reported(tmp_path: Path) -> None:
     with pytest.raises(OutOfMemoryError, match="killed"):
         read_until_dead(worker)
     worker.stop()
+
+
+class _Pipe:
+    """The worker's end of a pipe on which nobody sends."""
+
+    def __init__(self) -> None:
+        self.sent: list[object] = []
+
+    def poll(self) -> bool:
+        return False
+
+    def send(self, reply: Reply) -> None:
+        self.sent.append(reply.body)
+
+
+@pytest.fixture
+def server() -> Iterator[_Server]:
+    """A worker in this process, which keeps torch's settings as they are."""
+    threads = torch.get_num_threads()
+    server = _Server(_Pipe(), WorkerOptions())
+    server._workshop = Workshop()
+    yield server
+    torch.set_num_threads(threads)
+
+
+@dataclass(frozen=True)
+class _Arranged:
+    """A question that meets a wrong arrangement once."""
+
+    met: list[str] = field(default_factory=list)
+
+    def answer(self, lab: Laboratory) -> object:
+        return _met_once(self.met, lab)
+
+
+def _met_once(met: list[str], lab: Laboratory) -> str:
+    met.append(lab.layout.rule)
+    if len(met) == 1:
+        lab.workshop.layouts.refuse(lab.model, lab.layout.rule)
+        raise LayoutRefused(lab.layout.rule, 1.0)
+    return lab.layout.rule
+
+
+def test_a_wrong_arrangement_within_a_table_repeats_none_of_its_rows(
+    server: _Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    met: list[str] = []
+
+    def run(lab: Laboratory) -> Iterator[Event]:
+        for i in range(lab.held.count("numbers"), 4):
+            if i == 2:
+                _met_once(met, lab)
+            yield RowResult("numbers", {"i": i})
+
+    counting = Experiment("probe", "", run, (), (), tables={"numbers": ("i",)})
+    monkeypatch.setattr("engine.laboratory.EXPERIMENTS", {"probe": counting})
+    server._run(RunRequest(1, RECIPE, Held(rows={"numbers": [{"i": 0}]})))
+    sent = server._pipe.sent
+    assert [body.values["i"] for body in sent if isinstance(body, RowResult)] == [1, 2, 3]
+    assert [body.level for body in sent if isinstance(body, Note)] == ["warning"]
+    assert met[0] != met[1]
+    assert is_done(sent[-1])
+
+
+def test_a_question_that_meets_a_wrong_arrangement_is_asked_again(server: _Server) -> None:
+    question = _Arranged()
+    answer = server._found_out(AskRequest(1, RECIPE, question))
+    assert (answer.found, answer.problem) == (question.met[1], "")
+    assert question.met[0] != question.met[1]
 
 
 PARENT = """
