@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from engine.results import Series
 
 PLATEAU_FIT_SHARE = 0.1
@@ -29,6 +31,12 @@ def threshold(coordinate: Series, kl: Series, level: float) -> float | None:
         return float(coordinate[k])
     share = (level - kl[k - 1]) / (kl[k] - kl[k - 1])
     return float(coordinate[k - 1] + share * (coordinate[k] - coordinate[k - 1]))
+
+
+def area(coordinate: Series, kl: Series) -> float:
+    """Mean of KL over the path: trapezoids over the coordinate, divided by its length. NaN where a step is missing."""
+    widths = np.diff(coordinate)
+    return float(widths @ (kl[1:] + kl[:-1]) / 2 / (coordinate[-1] - coordinate[0]))
 
 
 def value_at(distance: Series, values: Series, where: float) -> float | None:

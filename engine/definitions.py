@@ -24,6 +24,9 @@ DEFINITIONS: Final[Mapping[str, str]] = {
     "cosine": "cosine between base run and perturbed run at the read hook, in the basis, not mean-centred over data",
     "js": "Jensen-Shannon divergence of the next-token distributions, nats",
     "top1_flip": "1 where the most probable token is not the base run's",
+    "margin": "logit of the base run's most probable token minus the largest other one, nats; below 0 after a flip",
+    "norm": "length at the read hook, in the basis, over that of the base run",
+    "flips": "share of coordinates at the read hook whose sign is not the base run's: at mlp.hook_post, of neurons",
     "threshold": "first step with kl >= level, linear in kl from the step before, in the path's unit; null if never",
     "max_slope_step": "smallest k >= 1 that maximises l2[k] - l2[k-1] at the last read hook",
     "plateau_length": (
@@ -37,6 +40,9 @@ DEFINITIONS: Final[Mapping[str, str]] = {
         "threshold / sqrt(2 level / t'Ft): below 1, KL grows faster than its curvature at the base says, as "
         "where a plateau ends in a jump; null when either is never reached"
     ),
+    "threshold_0_1, threshold_1": "the threshold at 0.1 and at 1 nat, whatever the level",
+    "area": "mean of kl over the path: trapezoids over the coordinate, divided by its length, nats",
+    "base_entropy": "entropy of the base run's next-token distribution, nats",
     "near_share": "kl_near / KL at the end of the path: how flat the start is, whatever the scale",
     "ce_clean, ce_spliced, ce_zero, ce_mean": (
         "mean cross-entropy of the next token, nats, over the tokens replaced: nothing replaced, the SAE's "

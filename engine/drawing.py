@@ -57,6 +57,12 @@ class Population:
         centred = self.vectors.astype(np.float64) - self.mean
         return np.asarray(self.mean + rng.standard_normal(n) @ centred / np.sqrt(n - 1))
 
+    def covariance_matched_many(self, rng: np.random.Generator, many: int) -> NDArray[np.float64]:
+        """As many such draws [many, d_hook] in one product."""
+        n = len(self.vectors)
+        centred = self.vectors.astype(np.float64) - self.mean
+        return np.asarray(self.mean + rng.standard_normal((many, n)) @ centred / np.sqrt(n - 1))
+
 
 @dataclass(frozen=True)
 class Base:
@@ -188,6 +194,10 @@ class DrawContext(Protocol):
     @property
     def firing_rates(self) -> NDArray[np.float64]:
         """Share of the population on which each SAE feature is active [d_sae]."""
+        ...
+
+    def cofiring(self, feature: int, others: Sequence[int]) -> NDArray[np.float64]:
+        """Of the population members on which a feature is active, the share that have each of some others [others]."""
         ...
 
     @property

@@ -1,13 +1,15 @@
 """Expectations: `AGG CMP AGG|number` over the summary of a run, parsed and never evaluated as code.
 
     AGG := median(column, 'sel') | mean(column, 'sel') | quantile(q, column, 'sel') | n('sel') | censored('sel')
-         | win_rate('sel', 'sel') | ci_low(AGG) | ci_high(AGG)
+         | win_rate('sel', 'sel') | auc(column, 'sel', 'sel') | ks(column, 'sel', 'sel') | ci_low(AGG) | ci_high(AGG)
     CMP := < | <= | > | >= | == | !=
     sel := direction kind, or direction kind @ base kind (real-other@site for real activations written into the site's
-           prompt), or table:NAME for the rows of an experiment's table
+           prompt), or table:NAME for the rows of an experiment's table, or table:NAME[column=text, ...] for those of
+           them that have these texts
 
 Censored thresholds count as +infinity, ties of a win rate as one half. `ci_low` and `ci_high` are the 2.5 and
-97.5 percentiles over 1000 bootstrap resamples of the bases, or of the rows of a table. Knows summary and
+97.5 percentiles over 1000 bootstrap resamples of the bases, or of the rows of a table. `auc` is P(a curve of the first
+has less than one of the second), `ks` the largest difference of their distribution functions. Knows summary and
 table rows; no torch, no files.
 """
 
@@ -23,6 +25,7 @@ from typing import Any, Final, NoReturn
 
 import numpy as np
 
+from engine.contrasts import Group, Measured, auc, ks
 from engine.errors import RecipeError, did_you_mean
 from engine.randomness import stream
 from engine.results import SUMMARY_NUMBERS, Summary
@@ -40,9 +43,12 @@ _ARGUMENTS: Final = {
     "n": ("kind",),
     "censored": ("kind",),
     "win_rate": ("kind", "kind"),
+    "auc": ("column", "kind", "kind"),
+    "ks": ("column", "kind", "kind"),
     "ci_low": ("aggregate",),
     "ci_high": ("aggregate",),
 }
+CONTRASTS: Final[dict[str, Callable[[Group, Group], Measured]]] = {"auc": auc, "ks": ks}
 BOOTSTRAP_RESAMPLES: Final = 1000
 Tables = Mapping[str, Sequence[Mapping[str, Any]]]
 """Rows of an experiment's tables, by table."""
@@ -135,12 +141,14 @@ class _Parser:
             if table is None and self.tables:
                 self.fail(f"this experiment yields no curves; its tables: {', '.join(self.tables)}")
             if table is not None:
-                if table not in self.tables or function in ("censored", "win_rate"):
+                if table not in self.tables or function in ("censored", "win_rate", *CONTRASTS):
                     self.fail(
                         f"there is no {function} of table '{table}'; tables here: {', '.join(self.tables) or 'none'}"
                     )
                 columns = self.tables[table]
-            column = arguments[-2] if "column" in _ARGUMENTS[function] else None
+                if "[" in argument and (not argument.endswith("]") or not all(conditions_of(argument).values())):
+                    self.fail(f"'{argument}' asks of rows in another way than [column=text, column=text]")
+            column = arguments[_ARGUMENTS[function].index("column")] if "column" in _ARGUMENTS[function] else None
             if column is not None and column not in columns:
                 self.fail(f"unknown column '{column}'{did_you_mean(column, columns)}".rstrip("."))
 
@@ -196,6 +204,8 @@ def value_of(aggregate: Aggregate, rows: Sequence[Summary], tables: Tables | Non
     match aggregate.function, aggregate.arguments:
         case "win_rate", (first, second):
             return win_rate(rows, first, second)
+        case ("auc" | "ks") as name, (column, first, second):
+            return CONTRASTS[name](group(rows, column, first), group(rows, column, second)).value
         case ("ci_low" | "ci_high") as side, (inner,):
             low, high = bootstrap_interval(inner, rows, tables)
             return low if side == "ci_low" else high
@@ -207,13 +217,13 @@ def _values(aggregate: Aggregate, rows: Sequence[Summary], tables: Tables) -> np
     selector = aggregate.arguments[-1]
     table = table_of(selector)
     if aggregate.function in ("n", "censored"):
-        chosen = select(rows, selector) if table is None else tables.get(table, ())
+        chosen = select(rows, selector) if table is None else chosen_rows(selector, tables)
         return np.array([float(getattr(r, "censored", 0)) for r in chosen])
     column = aggregate.arguments[-2]
     if table is None:
         numbers = np.array([number_of(r, column) for r in select(rows, selector)])
         return np.asarray(numbers[~np.isnan(numbers)])
-    found = (_cell(row, column) for row in tables.get(table, ()))
+    found = (_cell(row, column) for row in chosen_rows(selector, tables))
     return np.array([v for v in found if v is not None])
 
 
@@ -240,7 +250,21 @@ def _reduce(aggregate: Aggregate, values: np.ndarray) -> float:
 
 def table_of(selector: str) -> str | None:
     """The table that a selector names; None for one of curves."""
-    return selector.removeprefix("table:") if selector.startswith("table:") else None
+    return selector.removeprefix("table:").partition("[")[0] if selector.startswith("table:") else None
+
+
+def conditions_of(selector: str) -> dict[str, str]:
+    """What `table:NAME[column=text, ...]` asks of its rows."""
+    inside = selector.partition("[")[2].removesuffix("]")
+    pairs = (part.partition("=") for part in inside.split(",") if part.strip())
+    return {column.strip(): text.strip() for column, _, text in pairs}
+
+
+def chosen_rows(selector: str, tables: Tables) -> list[Mapping[str, Any]]:
+    """The rows that a selector of a table names."""
+    wanted = conditions_of(selector)
+    rows = tables.get(table_of(selector) or "", ())
+    return [row for row in rows if all(str(row.get(column)) == text for column, text in wanted.items())]
 
 
 def select(rows: Sequence[Summary], selector: str) -> list[Summary]:
@@ -249,12 +273,25 @@ def select(rows: Sequence[Summary], selector: str) -> list[Summary]:
     return [r for r in rows if r.kind == kind and (not at or r.base_kind == base_kind)]
 
 
+def group(rows: Sequence[Summary], column: str, selector: str) -> Group:
+    """The numbers of a column that are known, and their bases."""
+    chosen = [(number_of(row, column), row.base) for row in select(rows, selector)]
+    known = [(value, base) for value, base in chosen if not math.isnan(value)]
+    return Group(np.array([value for value, _ in known]), np.array([base for _, base in known], dtype=np.int64))
+
+
 def number_of(row: Summary, column: str) -> float:
     """A summary value: infinity for what never happens on the path, NaN for what cannot be told."""
     value = getattr(row, column)
     if value is not None:
         return float(value)
-    never = {"threshold": row.censored, "plateau_length": row.plateau_censored}
+    never = {
+        "threshold": row.censored,
+        "plateau_length": row.plateau_censored,
+        # Of runs that measured them: the area is there.
+        "threshold_0_1": row.area is not None,
+        "threshold_1": row.area is not None,
+    }
     return math.inf if never.get(column, False) else math.nan
 
 
@@ -292,21 +329,25 @@ def bootstrap_interval(
     Only bases that hold what is aggregated are drawn from. Rows of a table with the same `sample` stay together: they
     share their random numbers.
     """
+    if aggregate.function in CONTRASTS:
+        column, first, second = aggregate.arguments
+        found = CONTRASTS[aggregate.function](group(rows, column, first), group(rows, column, second))
+        return found.low, found.high
     table = table_of(aggregate.arguments[-1])
     groups: dict[Any, list[Any]] = defaultdict(list)
     if table is None:
         for summary in rows:
             groups[summary.base].append(summary)
     else:
-        for i, row in enumerate((tables or {}).get(table, ())):
+        for i, row in enumerate(chosen_rows(aggregate.arguments[-1], tables or {})):
             groups[row.get("sample", i)].append(row)
     if aggregate.function == "win_rate":
         parts = [np.array([rate]) for g in groups.values() if not math.isnan(rate := win_rate(g, *aggregate.arguments))]
     else:
-        found = (
+        by_group = (
             _values(aggregate, g, {}) if table is None else _values(aggregate, (), {table: g}) for g in groups.values()
         )
-        parts = [values for values in found if len(values)]
+        parts = [values for values in by_group if len(values)]
     if len(parts) < 2:
         return math.nan, math.nan
     reduce = Aggregate("mean", ()) if aggregate.function == "win_rate" else aggregate

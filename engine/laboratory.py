@@ -72,7 +72,7 @@ class Laboratory:
         self.workshop = workshop
         self.held = held
         self.live = live
-        self._should_stop = should_stop
+        self.should_stop = should_stop
         self.where = resolve_site(recipe, model)
         self.forward = Forward(model, self.where.write, self.where.reads, self.checkpoint)
         self.experiment = EXPERIMENTS[recipe.experiment]
@@ -172,15 +172,21 @@ class Laboratory:
     def firing_rates(self) -> NDArray[np.float64]:
         return self.firing.rates
 
+    def cofiring(self, feature: int, others: Sequence[int]) -> NDArray[np.float64]:
+        return self.firing.together(feature, np.asarray(others, dtype=np.int64))
+
     @cached_property
     def weights(self) -> ModelWeights:
         return self.workshop.weights(self.model, self.where.write)
 
     def reading_of(self, prompt: str) -> Base:
-        ids = self.model.encode(prompt, self.recipe.site.bos)
+        return replace(self.activation_of(self.model.encode(prompt, self.recipe.site.bos)), label=repr(prompt))
+
+    def activation_of(self, ids: Sequence[int]) -> Base:
+        """The activation of the last of these tokens at the write hook."""
         raw = self.forward.hosts([ids], len(ids) - 1).raw[0]
         mean = float(raw.double().mean()) if self.centred else 0.0
-        return Base("prompt", 0, repr(prompt), self._vector(raw), tuple(ids), mean)
+        return Base("prompt", 0, "tokens", self._vector(raw), tuple(ids), mean)
 
     def readings_of(self, prompt: str) -> NDArray[np.float32]:
         ids = self.model.encode(prompt, self.recipe.site.bos)
@@ -198,6 +204,8 @@ class Laboratory:
         path = self.recipe.path
         if path.stop == "native":
             return None
+        if path.stop == "typical":
+            return self.population.typical_distance
         if path.stop != "auto":
             return float(path.stop)
         return AUTO_ANGLE if path.mode == "sphere" else AUTO_TYPICAL_DISTANCES * self.population.typical_distance
@@ -293,7 +301,7 @@ class Laboratory:
 
     def checkpoint(self) -> None:
         """Between passes and blocks: end the run here if someone asked for it."""
-        if self._should_stop():
+        if self.should_stop():
             raise Stopped
 
     def progress(self, done: int, steps_per_second: float | None) -> Progress:

@@ -1,4 +1,4 @@
-"""How far a perturbed run is from the base run: KL, JS, top-1 flips, L2 and cosine.
+"""How far a perturbed run is from the base run: KL, JS, top-1 flips and margin; L2, cosine, norm and sign flips.
 
 Torch tensors in, float64 out, in blocks of rows: full float64 copies of the logits would be 0.4 MB a row at GPT-2's
 vocabulary. Knows nothing of models.
@@ -14,6 +14,8 @@ from torch import Tensor
 
 ROWS_PER_BLOCK = 32
 TERMS_PER_SUM = 512
+STREAM_METRICS = ("norm", "flips")
+"""Of what a read hook has, beside L2 and cosine; the other extra ones are of the logits."""
 
 
 def _float64(tensor: Tensor) -> Tensor:
@@ -89,6 +91,39 @@ def js(base: Tensor, logits: Tensor) -> Tensor:
 def top1_flip(base: Tensor, logits: Tensor) -> Tensor:
     """1 where the most probable token differs from the base's, else 0: [n]."""
     return (logits.argmax(-1) != base.argmax(-1)).to(torch.float64)
+
+
+def margin(base: Tensor, logits: Tensor) -> Tensor:
+    """Logit of the base run's most probable token minus the largest other one, nats: [n]; below 0 after a flip.
+
+    A wide margin hides changes from whoever looks at the most probable token only ("Story 0" in the comments on
+    Heimersheim & Mendel 2024).
+    """
+    top = int(base.argmax())
+    others = logits.clone()
+    others[:, top] = -math.inf
+    return _float64(logits[:, top]) - _float64(others.amax(-1))
+
+
+def entropy(logits: Tensor) -> Tensor:
+    """Entropy of each row's next-token distribution, nats: [n]."""
+    log_p = torch.log_softmax(_float64(logits), dim=-1)
+    return -(log_p.exp() * log_p).sum(-1)
+
+
+def norm(base: Tensor, rows: Tensor) -> Tensor:
+    """Length of each row [n, d] over that of base [d]: what a norm behind it divides by, relative to the base: [n]."""
+    length: Tensor = torch.linalg.vector_norm(_float64(rows), dim=-1) / torch.linalg.vector_norm(_float64(base))
+    return length
+
+
+def flips(base: Tensor, rows: Tensor) -> Tensor:
+    """Share of coordinates whose sign is not that of base [d]: [n].
+
+    At `mlp.hook_post` the sign of a ReLU, GELU or SiLU is that of its input, so this counts neurons that cross their
+    threshold.
+    """
+    return ((rows > 0) != (base > 0)).to(torch.float64).mean(-1)
 
 
 def l2(base: Tensor, rows: Tensor) -> Tensor:

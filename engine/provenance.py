@@ -20,6 +20,7 @@ from engine.definitions import DEFINITIONS
 from engine.laboratory import Laboratory
 from engine.sweep import DERIVATIVES_AT_ONCE
 from engine.texts import resolved_source
+from engine.token_class import CARRIERS, token_class
 from engine.workshop import room_for
 
 PACKAGES: Final = (
@@ -89,6 +90,7 @@ def site_record(lab: Laboratory) -> dict[str, Any]:
         "tokens": list(where.strings),
         "bos": where.bos,
         "position": where.position,
+        "token_class": _token_class(lab),
         "read_position": where.read_position,
         "write": where.write.name,
         "read": [h.name for h in where.reads],
@@ -99,9 +101,24 @@ def site_record(lab: Laboratory) -> dict[str, Any]:
     }
 
 
+def _token_class(lab: Laboratory) -> str:
+    where = lab.where
+    return token_class(where.strings[where.position], where.bos and where.position == 0)
+
+
+def _class_warning(lab: Laboratory) -> list[str]:
+    found = _token_class(lab)
+    if found not in CARRIERS or found == "BOS":  # of which the population says more
+        return []
+    return [
+        f"The base token {lab.where.strings[lab.where.position]!r} is a {found}: such residuals carry far context more "
+        "than a meaning of their own, so compare it with bases of its class."
+    ]
+
+
 def run_warnings(lab: Laboratory) -> list[str]:
     """What a reader of the run should know before its curves; of the SAE only where one was asked for."""
-    return [*lab.population.warnings, *_grid_warning(lab), *_slow_warning(lab), *lab.sae_warnings]
+    return [*lab.population.warnings, *_class_warning(lab), *_grid_warning(lab), *_slow_warning(lab), *lab.sae_warnings]
 
 
 def _sae_record(lab: Laboratory) -> dict[str, Any]:

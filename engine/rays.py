@@ -154,5 +154,6 @@ class _Work:
             coordinate=start.coordinates[direction],
             values=self._values(b, direction, slice(None)),
             fisher=float(measured.fisher[b, direction]),
+            entropy=float(measured.entropy[b]),
             tokens=tokens,
         )

@@ -77,14 +77,16 @@ class PathSection(_Section):
 
     mode: Literal["straight", "sphere"] = Field("straight", description="'straight' or 'sphere'")
     steps: int = Field(100, ge=1, le=100_000, description="a whole number from 1 to 100000")
-    stop: Literal["auto", "native"] | Annotated[float, Field(gt=0)] = Field(
-        "auto", description="'auto', 'native' or a finite number above 0"
+    stop: Literal["auto", "native", "typical"] | Annotated[float, Field(gt=0)] = Field(
+        "auto", description="'auto', 'native', 'typical' or a finite number above 0"
     )
 
     @model_validator(mode="after")
     def _angle_in_range(self) -> PathSection:
         if self.mode == "sphere" and isinstance(self.stop, float) and self.stop > 180:
             raise ValueError(f"a sphere path ends at 180 degrees at most; got stop = {self.stop:g}")
+        if self.mode == "sphere" and self.stop == "typical":
+            raise ValueError("'typical' is a distance, where a sphere path ends at an angle: use 'auto' or degrees")
         return self
 
 
@@ -92,8 +94,8 @@ class MetricsSection(_Section):
     """What is measured beyond KL, L2 and cosine, and the level that defines the threshold."""
 
     level: float = Field(0.5, gt=0, description="a finite number of nats above 0")
-    extra: Annotated[tuple[Literal["js", "top1_flip"], ...], Strict(False)] = Field(
-        (), description="a list out of 'js' and 'top1_flip'"
+    extra: Annotated[tuple[Literal["js", "top1_flip", "margin", "norm", "flips"], ...], Strict(False)] = Field(
+        (), description="a list out of 'js', 'top1_flip', 'margin', 'norm' and 'flips'"
     )
 
 
@@ -170,6 +172,10 @@ def parse_recipe(data: Mapping[str, Any]) -> Recipe:
     tables["directions"] = _kinds(
         "directions", tables.get("directions"), experiment.default_directions, lambda k: DIRECTIONS[k].spec
     )
+    for section, values in experiment.sections.items():
+        given = tables.get(section, {})
+        if isinstance(given, Mapping):
+            tables[section] = {**values, **given}
     tables["options"] = _validate(experiment.options, tables.get("options", {}), "options")
     if isinstance(tables.get("expect"), list):
         tables["expect"] = tuple(

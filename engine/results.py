@@ -29,6 +29,10 @@ SUMMARY_NUMBERS: Final = (
     "quadratic_near",
     "quadratic_ratio",
     "near_share",
+    "threshold_0_1",
+    "threshold_1",
+    "area",
+    "base_entropy",
 )
 """Columns of the summary that an expectation may aggregate."""
 
@@ -71,6 +75,14 @@ class Summary:
     near_share: float | None = None
     """`kl_near` over `final_kl`: how flat the start is, whatever the scale. A parabola has 0.018 where the path ends at
     1.5 typical distances."""
+    threshold_0_1: float | None = None
+    """The threshold at 0.1 nats, whatever the recipe's level; None when never."""
+    threshold_1: float | None = None
+    """The same at 1 nat."""
+    area: float | None = None
+    """Mean of KL over the path, nats: trapezoids over the coordinate, divided by its length."""
+    base_entropy: float | None = None
+    """Entropy of the base run's next-token distribution, nats: near zero, nothing can move it but a rare token."""
 
 
 @dataclass(frozen=True)

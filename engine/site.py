@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from engine.errors import HookError, PromptError
+from engine.experiments import EXPERIMENTS
 from engine.hooks import ATTN_OUT, HOOK_POST, HOOK_Z, MLP_OUT, RESID_PRE, HookPoint, default_read, parse_hook
 from engine.models import Model
 from engine.recipe import Recipe
@@ -47,7 +48,9 @@ def resolve_site(recipe: Recipe, model: Model) -> Site:
                 "change it: read at the same token or a later one."
             )
     write = parse_hook(spec.write, model.n_layers)
-    reads = tuple(parse_hook(name, model.n_layers) for name in spec.read or (default_read(model.n_layers),))
+    own = EXPERIMENTS[recipe.experiment].reads
+    names = spec.read or (own(write, model.n_layers) if own else (default_read(model.n_layers),))
+    reads = tuple(parse_hook(name, model.n_layers) for name in names)
     for read in reads:
         if read.place < write.place or _beside(model, write, read):
             raise HookError(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from engine.curves import (
     NEAR_SHARE,
+    area,
     max_slope_step,
     plateau_length,
     quadratic_ratio,
@@ -35,6 +36,7 @@ def curve_result(
     coordinate: Series,
     values: dict[str, dict[str, Series]],
     fisher: float,
+    entropy: float,
     tokens: tuple[NDArray[np.int32], NDArray[np.float64]] | None,
 ) -> CurveResult:
     """One whole curve. What lies below the run's noise floor is no result, and left out of the scalars.
@@ -44,6 +46,7 @@ def curve_result(
         number: of the base.
         values: values[read][metric] [steps + 1]; the quadratic prediction is added to them.
         fisher: t'Ft at the base.
+        entropy: of the base run's next-token distribution, nats.
         tokens: ids and probabilities [steps + 1, ranks] of the next tokens.
     """
     level = lab.recipe.metrics.level
@@ -63,6 +66,7 @@ def curve_result(
         near = None if near is None or near <= lab.noise.kl else near
         end = None if final <= lab.noise.kl else final
         steepest = steepest if (l2[1:] - l2[:-1]).max() > noise else None
+    mean_kl = area(coordinate, kl)
     summary = Summary(
         curve=curve,
         base=number,
@@ -82,6 +86,10 @@ def curve_result(
         quadratic_near=value_at(distance, quadratic, NEAR_SHARE * typical),
         quadratic_ratio=quadratic_ratio(reached, fisher, level),
         near_share=near / end if near is not None and end else None,
+        threshold_0_1=threshold(coordinate, kl, 0.1),
+        threshold_1=threshold(coordinate, kl, 1.0),
+        area=mean_kl if math.isfinite(mean_kl) else None,
+        base_entropy=entropy,
     )
     return CurveResult(
         summary=summary,

@@ -52,6 +52,8 @@ class Measured:
     """values[read][metric]: [n_bases, n_directions, steps + 1]"""
     fisher: NDArray[np.float64]
     """t'Ft: [n_bases, n_directions]"""
+    entropy: NDArray[np.float64]
+    """Of each base run's next-token distribution, nats: [n_bases]"""
     token_ids: NDArray[np.int32] | None
     """[n_bases, n_directions, steps + 1, ranks]"""
     token_probabilities: NDArray[np.float64] | None
@@ -77,7 +79,7 @@ class Sweep:
         starts: one per base, in the order of the hosts.
         layout: how rows are arranged; halved, with a note, when memory runs out.
         book: what was checked before.
-        extra: metrics of the logits beside KL.
+        extra: metrics beside KL, L2 and cosine: of the logits, or of every read hook.
         keeps_tokens: whether next tokens are kept.
         wanted: asked with a direction's place; what is false for all of a chunk is not computed.
     """
@@ -103,12 +105,15 @@ class Sweep:
         shape = (bases, directions, self._steps + 1)
         reads = [hook.name for hook in self.forward.reads]
         ranks = min(TOKEN_RANKS, model.d_vocab)
+        self._of_logits = ["kl", *(name for name in self.extra if name not in metrics.STREAM_METRICS)]
+        self._of_reads = ["l2", "cosine", *(name for name in self.extra if name in metrics.STREAM_METRICS)]
         self.measured = Measured(
             values={
-                "logits": {name: np.full(shape, np.nan) for name in ("kl", *self.extra)},
-                **{name: {metric: np.full(shape, np.nan) for metric in ("l2", "cosine")} for name in reads},
+                "logits": {name: np.full(shape, np.nan) for name in self._of_logits},
+                **{name: {metric: np.full(shape, np.nan) for metric in self._of_reads} for name in reads},
             },
             fisher=np.full(shape[:2], np.nan),
+            entropy=np.full(bases, np.nan),
             token_ids=np.zeros((*shape, ranks), np.int32) if self.keeps_tokens else None,
             token_probabilities=np.zeros((*shape, ranks)) if self.keeps_tokens else None,
         )
@@ -199,7 +204,7 @@ class Sweep:
         self.book.check(self.forward, hosts, vectors, output, rule)
         for b, logits in enumerate(output.logits):
             self.forward.pause()
-            for name in ("kl", *self.extra):
+            for name in self._of_logits:
                 found.setdefault(("logits", name), []).append(getattr(metrics, name)(logits[0], logits))
             if self.keeps_tokens:
                 ids, probabilities = metrics.top_tokens(logits, TOKEN_RANKS)
@@ -207,8 +212,8 @@ class Sweep:
                 found.setdefault(("tokens", "probabilities"), []).append(probabilities)
             for hook, read in zip(self.forward.reads, output.reads, strict=True):
                 stream = model.to_basis(read[b], hook)
-                found.setdefault((hook.name, "l2"), []).append(metrics.l2(stream[0], stream))
-                found.setdefault((hook.name, "cosine"), []).append(metrics.cosine(stream[0], stream))
+                for name in self._of_reads:
+                    found.setdefault((hook.name, name), []).append(getattr(metrics, name)(stream[0], stream))
         self.steps_done += len(chunk) * len(output.logits)
 
     def _read_back(self, leave: int) -> list[int]:
@@ -269,6 +274,7 @@ class Sweep:
                 yield self._halved()
                 continue
             self.measured.fisher[:, start : start + at_once] = forms.cpu().numpy()
+            self.measured.entropy[:] = metrics.entropy(logits).cpu().numpy()
             start += at_once
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +17,8 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from engine.embedded import BUNDLED_SAMPLES, MODEL_DIR, SAMPLES_FILE
-from engine.errors import LoadError, RecipeError
+from engine.errors import RecipeError
+from engine.hub_texts import MAX_CHARACTERS, dataset_tokens
 from engine.models import Model, Report
 from engine.recipe import PopulationSection
 from engine.sampling import sample_rows
@@ -30,8 +32,6 @@ SAMPLES_AT_ONCE: Final = 100
 SAMPLE_TOKENS: Final = 256
 BUNDLED_TOKENS: Final = 64
 """Of a row of the bundled samples, BOS included."""
-MAX_CHARACTERS: Final = 4_000_000
-"""A text source is read up to here: enough for any population, and it bounds tokenising time."""
 SEPARATOR: Final = "<|endoftext|>"
 
 
@@ -64,7 +64,7 @@ def read_texts(section: PopulationSection, model: Model, longest: int, cache: Pa
         return [_tokenised(text.split(SEPARATOR), model)]
     if source.startswith((".", "/", "~")) or source.endswith(".txt"):
         raise RecipeError(f"There is no text file {source}: population.prompts takes a file, 'bundled' or 'samples'.")
-    return [_tokenised(_dataset(source, report), model)]
+    return _split(dataset_tokens(source, model, cache, report), *_separators(model))
 
 
 def resolved_source(section: PopulationSection, model: Model, longest: int) -> tuple[str, int]:
@@ -96,7 +96,7 @@ def _separators(model: Model) -> list[int]:
     return [int(i) for i in ids if i is not None]
 
 
-def _split(rows: NDArray[np.int32], *separators: int) -> Groups:
+def _split(rows: Iterable[NDArray[np.int32]], *separators: int) -> Groups:
     """Cut sampled rows at separators, so that no window of a population runs from one document into the next."""
     groups: Groups = []
     for row in rows:
@@ -124,28 +124,6 @@ def _tokenised(documents: list[str], model: Model) -> Sequences:
         if text:
             sequences.append(np.array(model.tokenizer.encode(text, add_special_tokens=False), dtype=np.int32))
     return sequences
-
-
-def _dataset(name: str, report: Report) -> list[str]:
-    from datasets import load_dataset
-
-    report(f"reading dataset {name}")
-    try:
-        rows = load_dataset(name, split="train", streaming=True).take(5000)
-        documents, left = [], MAX_CHARACTERS
-        for row in rows:
-            documents.append(str(row["text"]))
-            left -= len(documents[-1])
-            if left <= 0:
-                break
-        return documents
-    except KeyError:
-        raise RecipeError(f"The dataset '{name}' has no column 'text': give a text file instead.") from None
-    except Exception as error:
-        raise LoadError(
-            f"Cannot read the dataset '{name}' ({type(error).__name__}): its split 'train' is read over the network; a "
-            "text file works without."
-        ) from error
 
 
 def _samples(model: Model, seed: int, cache: Path | None, report: Report) -> Groups:

@@ -167,7 +167,9 @@ def win_rates(rows: Sequence[Summary]) -> list[WinRate]:
     return found
 
 
-CONDITIONS: Final = ("label", "strength", "input", "what", "of", "kind")
+CONDITIONS: Final = (
+    "label", "strength", "input", "what", "of", "kind", "hook", "sae_id", "replaced", "control", "sort", "layer",
+)  # fmt: skip
 """Columns that may say what was done: rows that differ in them are not averaged together."""
 INDICES: Final = ("k", "low", "high")
 """Columns whose mean says nothing."""

@@ -54,6 +54,10 @@ SUMMARY: Final = pa.schema(
         ("quadratic_near", pa.float64()),
         ("quadratic_ratio", pa.float64()),
         ("near_share", pa.float64()),
+        ("threshold_0_1", pa.float64()),
+        ("threshold_1", pa.float64()),
+        ("area", pa.float64()),
+        ("base_entropy", pa.float64()),
     ]
 )
 BASES: Final = pa.schema(

@@ -29,20 +29,32 @@ class Firing:
     """Activations looked at."""
     counts: NDArray[np.int64]
     """[d_sae]: on how many a feature is active."""
+    bits: NDArray[np.uint8]
+    """[d_sae, n / 8]: on which a feature is active, a bit each."""
 
     @property
     def rates(self) -> NDArray[np.float64]:
         """[d_sae]"""
         return np.asarray(self.counts / self.n)
 
+    def together(self, feature: int, others: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Of the activations on which a feature is active, the share that have each of some others too [others]."""
+        both = np.bitwise_count(self.bits[others] & self.bits[feature]).sum(1)
+        return np.asarray(both / max(1, int(self.counts[feature])))
+
 
 def firing(sae: Sae, population: Population, pause: Callable[[], None] = lambda: None) -> Firing:
     """Encode a population, by parts; `pause` is called before each, and may raise to give up."""
     counts = np.zeros(sae.n_features, np.int64)
-    for _, f in sae.encoded(population.vectors, population.means):
+    bits = np.zeros((sae.n_features, -(-len(population.vectors) // 8)), np.uint8)
+    for rows, f in sae.encoded(population.vectors, population.means):
         pause()
         counts += (f != 0).sum(0)
-    return Firing(len(population.vectors), counts)
+        # Parts need not begin at a whole byte.
+        shift = rows.start % 8
+        on = np.packbits(np.pad(f != 0, ((shift, 0), (0, 0))), axis=0).T
+        bits[:, rows.start // 8 : rows.start // 8 + on.shape[1]] |= on
+    return Firing(len(population.vectors), counts, bits)
 
 
 def mark(rate: float, looked_at: int) -> str:

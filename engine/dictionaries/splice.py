@@ -73,7 +73,63 @@ def mean_activation(model: Model, hook: HookPoint, rows: NDArray[np.int64], firs
     return np.asarray(_numpy64(torch.stack(sums).sum(0)) / (len(rows) * (rows.shape[1] - first)))
 
 
-@torch.no_grad()
+class Texts:
+    """Equally long texts on which what lies at a hook is replaced, from `first` on.
+
+    Args:
+        rows: token ids [n, pos], BOS included where there is one.
+        first: the first position that is replaced and counted: 1 after a BOS.
+    """
+
+    @torch.no_grad()
+    def __init__(self, model: Model, sae: Sae, hook: HookPoint, rows: NDArray[np.int64], first: int) -> None:
+        self._model, self._hook, self._first = model, hook, first
+        self._ids = torch.from_numpy(rows).to(model.device)
+        self._shape = rows.shape
+        self._raw = activations_everywhere(model, hook, self._ids)
+        self._basis = model.to_basis(self._raw, hook)
+        self.x = _numpy(self._basis).reshape(-1, self._basis.shape[-1])
+        """Activations in the basis [n x pos, d]."""
+        parts = list(sae.rebuilt(self.x, _numpy((self._raw - self._basis).mean(-1)).reshape(-1)))
+        self.active, self.rebuilt = (np.concatenate([part[i] for part in parts]) for i in (1, 2))
+        """Features active [n x pos], and SAE(x) [n x pos, d]."""
+        self._clean = self._logits(None)
+        self.ce_clean = self._losses(self._clean)
+        """Cross-entropy of each next token, nats [n, predictions counted]."""
+
+    @property
+    def counted(self) -> int:
+        """Predictions counted in each text."""
+        return int(self._shape[1]) - 1 - self._first
+
+    @torch.no_grad()
+    def replaced(self, replacement: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """With vectors [n x pos, d] in place: cross-entropy and KL(clean || replaced), [n, predictions counted]."""
+        logits = self._logits(replacement)
+        kl = kl_rows(self._clean.flatten(0, 1), logits.flatten(0, 1))
+        return self._losses(logits), _numpy64(kl).reshape(len(self._clean), -1)
+
+    def each(self, values: NDArray[Any]) -> NDArray[np.float64]:
+        """What belongs to the positions counted, of values [n x pos]."""
+        return values.reshape(self._shape)[:, self._first : -1].astype(np.float64)
+
+    def _logits(self, replacement: NDArray[np.float64] | None) -> Tensor:
+        raw, first = self._raw, self._first
+        with contextlib.ExitStack() as stack:
+            if replacement is not None:
+                wanted = torch.from_numpy(replacement.reshape(self._basis.shape))
+                new = (raw.cpu().double() + wanted - self._basis.cpu().double()).to(raw.device, raw.dtype)
+                put = torch.cat([raw[:, :first], new[:, first:]], dim=1)
+                stack.enter_context(editing(self._model, self._hook, lambda stream: put))
+            logits: Tensor = self._model.network(input_ids=self._ids, use_cache=False).logits
+        return logits[:, first:-1]
+
+    def _losses(self, logits: Tensor) -> NDArray[np.float64]:
+        targets = self._ids[:, self._first + 1 :].cpu().flatten()
+        flat = torch.nn.functional.cross_entropy(logits.cpu().double().flatten(0, 1), targets, reduction="none")
+        return _numpy64(flat).reshape(len(logits), -1)
+
+
 def splice(
     model: Model, sae: Sae, hook: HookPoint, rows: NDArray[np.int64], first: int, mean: NDArray[np.float64]
 ) -> list[SplicedText]:
@@ -84,52 +140,20 @@ def splice(
         first: the first position that is replaced and counted: 1 after a BOS.
         mean: of the activations [d_model], for the mean ablation and the variance.
     """
-    ids = torch.from_numpy(rows).to(model.device)
-    raw = activations_everywhere(model, hook, ids)
-    basis = model.to_basis(raw, hook)
-    x = _numpy(basis).reshape(-1, model.d_model)
-    removed = _numpy((raw - basis).mean(-1)).reshape(-1)
-    parts = list(sae.rebuilt(x, removed))
-    active, rebuilt = (np.concatenate([part[i] for part in parts]) for i in (1, 2))
-    shape = (*rows.shape, model.d_model)
-
-    def run(replacement: NDArray[np.float64] | None) -> Tensor:
-        """Logits of the predictions counted, with the replacement [n x pos, d_model] written from `first` on."""
-        with contextlib.ExitStack() as stack:
-            if replacement is not None:
-                wanted = torch.from_numpy(replacement.reshape(shape))
-                new = (raw.cpu().double() + wanted - basis.cpu().double()).to(raw.device, raw.dtype)
-                put = torch.cat([raw[:, :first], new[:, first:]], dim=1)
-                stack.enter_context(editing(model, hook, lambda stream: put))
-            logits: Tensor = model.network(input_ids=ids, use_cache=False).logits
-        return logits[:, first:-1]
-
-    def losses(logits: Tensor) -> NDArray[np.float64]:
-        """Cross-entropy of each next token, [n, predictions counted]."""
-        flat = torch.nn.functional.cross_entropy(
-            logits.cpu().double().flatten(0, 1), ids[:, first + 1 :].cpu().flatten(), reduction="none"
-        )
-        return _numpy64(flat).reshape(len(rows), -1)
-
-    def each(values: NDArray[Any]) -> NDArray[np.float64]:
-        """What belongs to the positions counted, of values [n x pos]."""
-        return values.reshape(rows.shape)[:, first:-1].astype(np.float64)
-
-    clean = run(None)
-    spliced = run(rebuilt)
+    texts = Texts(model, sae, hook, rows, first)
+    ce_spliced, kl = texts.replaced(texts.rebuilt)
     tables = {
-        "ce_clean": losses(clean),
-        "ce_spliced": losses(spliced),
-        "ce_zero": losses(run(np.zeros_like(rebuilt))),
-        "ce_mean": losses(run(np.tile(mean, (len(rebuilt), 1)))),
-        "kl": _numpy64(kl_rows(clean.flatten(0, 1), spliced.flatten(0, 1))).reshape(len(rows), -1),
-        "l0": each(active),
-        "squared_error": each(((x - rebuilt) ** 2).sum(-1)),
-        "squared_distance": each(((x - mean) ** 2).sum(-1)),
+        "ce_clean": texts.ce_clean,
+        "ce_spliced": ce_spliced,
+        "ce_zero": texts.replaced(np.zeros_like(texts.rebuilt))[0],
+        "ce_mean": texts.replaced(np.tile(mean, (len(texts.rebuilt), 1)))[0],
+        "kl": kl,
+        "l0": texts.each(texts.active),
+        "squared_error": texts.each(((texts.x - texts.rebuilt) ** 2).sum(-1)),
+        "squared_distance": texts.each(((texts.x - mean) ** 2).sum(-1)),
     }
-    counted = rows.shape[1] - 1 - first
     return [
-        SplicedText(counted, **{name: float(values[i].mean()) for name, values in tables.items()})
+        SplicedText(texts.counted, **{name: float(values[i].mean()) for name, values in tables.items()})
         for i in range(len(rows))
     ]
 

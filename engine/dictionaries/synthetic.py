@@ -1,16 +1,22 @@
 """Synthetic activations: a real one's SAE features exchanged for others that are alike.
 
-*Bag of latents* (baseline): each active latent is exchanged for another one that fires about as often, which takes over
-its activation. *Structured*: besides, the cosine of each to the strongest latent is kept, by choosing among latents of
-like frequency. After "Evaluating synthetic activations composed of SAE latents in GPT-2" (LASR Labs 2024), whose text
-leaves the sampling open. How well both matched is reported with every vector. Knows numbers; no models.
+A ladder, each rung with what the one below has (after "Evaluating synthetic activations composed of SAE latents in
+GPT-2", LASR Labs 2024, whose text has the first two and leaves the sampling open):
+
+- *baseline*, a bag of latents: each active latent is exchanged for another one that fires about as often, which takes
+  over its activation.
+- *structured*: the cosine of each to the strongest latent is kept, by choosing among latents of like frequency.
+- *pairwise*: the cosines of each to all of the stronger ones.
+- *cooccurring*: besides, how often each fires where the stronger ones fire.
+
+How well each is matched is reported with every vector. Knows numbers; no models.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +24,20 @@ from numpy.typing import NDArray
 from engine.drawing import strongest, unit_rows
 from engine.errors import DirectionError
 
+Rung = Literal["baseline", "structured", "pairwise", "cooccurring"]
+RUNGS: Final[tuple[Rung, ...]] = get_args(Rung)
+WHAT: Final[dict[Rung, str]] = {
+    "baseline": "a bag of SAE latents of like frequency and activation",
+    "structured": "such a bag with cosines to the strongest latent kept",
+    "pairwise": "such a bag with all pairwise cosines kept",
+    "cooccurring": "such a bag with pairwise cosines and co-occurrence kept",
+}
 RATE_TOLERANCE: Final = 0.15
 """Decades of firing rate within which two latents fire equally often."""
 LEAST_CANDIDATES: Final = 16
 """Where fewer latents are that close, the nearest ones in rate."""
 Rows = Callable[[Sequence[int]], NDArray[np.float64]]
+Cofiring = Callable[[int, Sequence[int]], NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -38,6 +53,10 @@ class Exchange:
     """Mean difference of firing rates, decades."""
     cosine_gap: float
     """Mean difference of the cosines to the strongest latent."""
+    pairwise_gap: float
+    """Root mean square difference of all pairwise cosines."""
+    cofiring_gap: float
+    """Mean difference of the shares of activations with a stronger latent that have the weaker one too."""
 
     def detail(self) -> dict[str, Any]:
         """Provenance, as recorded."""
@@ -47,11 +66,18 @@ class Exchange:
             "activations": list(self.activations),
             "rate_gap_decades": self.rate_gap,
             "cosine_gap": self.cosine_gap,
+            "pairwise_gap": self.pairwise_gap,
+            "cofiring_gap": self.cofiring_gap,
         }
 
 
 def exchange(
-    rng: np.random.Generator, activations: NDArray[np.float64], rates: NDArray[np.float64], rows: Rows, structured: bool
+    rng: np.random.Generator,
+    activations: NDArray[np.float64],
+    rates: NDArray[np.float64],
+    rows: Rows,
+    cofiring: Cofiring,
+    rung: Rung,
 ) -> Exchange:
     """Find the stand-ins of one activation's latents.
 
@@ -60,7 +86,8 @@ def exchange(
         activations: of a real activation [d_sae].
         rates: share of real activations on which each latent is active [d_sae].
         rows: gives decoder rows [n, d] of latents.
-        structured: whether cosines to the strongest latent are kept.
+        cofiring: gives, of the real activations on which a latent is active, the share that have each of some others.
+        rung: what is kept.
 
     Raises:
         DirectionError: No latent is active, or there are not enough others.
@@ -81,28 +108,42 @@ def exchange(
     # A latent that is active here was seen at least once, if only here.
     decades = np.log10(np.maximum(rates, rates[rates > 0].min()))
     originals = unit_rows(rows(active))
-    wanted = originals @ originals[0]
-    top: NDArray[np.float64] | None = None
+    wanted = originals @ originals.T
+    together = np.stack([cofiring(latent, active) for latent in active])  # [given, other]
     chosen: list[int] = []
-    got: list[float] = []
+    chosen_rows = np.zeros((0, originals.shape[1]))
     for place, latent in enumerate(active):
-        gaps = np.where(free, np.abs(decades - decades[latent]), np.inf)
-        near = np.flatnonzero(gaps <= RATE_TOLERANCE)
-        if len(near) < LEAST_CANDIDATES and (structured or not len(near)):
-            near = np.argsort(gaps, kind="stable")[: min(LEAST_CANDIDATES if structured else 1, int(free.sum()))]
-        pick = int(near[rng.integers(len(near))])
-        if top is not None and structured:
-            cosines = unit_rows(rows([int(i) for i in near])) @ top
-            pick = int(near[np.abs(cosines - wanted[place]).argmin()])
-        row = unit_rows(rows([pick]))[0]
-        top = row if top is None else top
+        near = _near(np.where(free, np.abs(decades - decades[latent]), np.inf), int(free.sum()), rung)
+        pick = near[rng.integers(len(near))]
+        if place and rung != "baseline":
+            seen = slice(0, 1) if rung == "structured" else slice(0, place)
+            cosines = unit_rows(rows(near)) @ chosen_rows[seen].T
+            apart = ((cosines - wanted[place, seen]) ** 2).mean(1)
+            if rung == "cooccurring":
+                shares = np.stack([cofiring(other, near) for other in chosen], axis=1)
+                apart += ((shares - together[seen, place]) ** 2).mean(1)
+            pick = near[int(apart.argmin())]
         chosen.append(pick)
-        got.append(float(row @ top))
+        chosen_rows = np.concatenate([chosen_rows, unit_rows(rows([pick]))])
         free[pick] = False
+    got = chosen_rows @ chosen_rows.T
+    theirs = np.stack([cofiring(latent, chosen) for latent in chosen])
+    pairs = np.triu_indices(len(active), 1)
     return Exchange(
         originals=tuple(active),
         latents=tuple(chosen),
         activations=tuple(float(activations[i]) for i in active),
         rate_gap=float(np.abs(decades[chosen] - decades[active]).mean()),
-        cosine_gap=float(np.abs(np.array(got) - wanted).mean()),
+        cosine_gap=float(np.abs(got[0] - wanted[0]).mean()),
+        pairwise_gap=float(np.sqrt(((got - wanted)[pairs] ** 2).mean())) if len(active) > 1 else 0.0,
+        cofiring_gap=float(np.abs(theirs - together)[pairs].mean()) if len(active) > 1 else 0.0,
     )
+
+
+def _near(gaps: NDArray[np.float64], n_free: int, rung: Rung) -> list[int]:
+    """Latents that fire about as often; with something to be kept, enough to choose from."""
+    near = np.flatnonzero(gaps <= RATE_TOLERANCE)
+    least = 1 if rung == "baseline" else LEAST_CANDIDATES
+    if len(near) < least:
+        near = np.argsort(gaps, kind="stable")[: min(least, n_free)]
+    return [int(i) for i in near]

@@ -43,6 +43,11 @@ def target_of(spec: RealOtherSpec, context: DrawContext, base: Base, index: int)
     """The real activation of the index-th draw, and its provenance."""
     if spec.prompt is not None:
         return context.reading_of(spec.prompt), {"prompt": spec.prompt}
+    return member_of(context, base, index)
+
+
+def member_of(context: DrawContext, base: Base, index: int) -> tuple[Base, dict[str, Any]]:
+    """The population member of the index-th draw, and its provenance."""
     rng = stream(context.seed, f"direction/real-other@{base.kind}", base.index)
     row = nth_other(context.population, rng, index, base)
     return member(context.population, row), {"population_row": row}

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from engine.registry import Registry
 
 if TYPE_CHECKING:
+    from engine.hooks import HookPoint
     from engine.laboratory import Laboratory
     from engine.results import Event
 
@@ -38,6 +39,10 @@ class Experiment:
     come; looks at the laboratory for what is already done."""
     default_bases: tuple[dict[str, Any], ...]
     default_directions: tuple[dict[str, Any], ...]
+    sections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Defaults of its own for keys of other sections, by section."""
+    reads: Callable[[HookPoint, int], tuple[str, ...]] | None = None
+    """reads(write, n_layers): what is read where a recipe does not say; the last block's output without."""
     options: type[BaseModel] = NoOptions
     tables: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """For one that yields rows in place of curves: its tables and their numeric columns, which an expectation may

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from engine.laboratory import Laboratory
     from engine.results import Event
 
-LOGITS_AT_ONCE = 50_000_000
-"""Bounds the texts of one pass by the memory of their logits, of which there are a few copies in float64."""
-TEXTS_AT_ONCE = 16
 TABLE = "splice"
 COLUMNS = (
     "tokens",
@@ -44,37 +41,29 @@ class SaeFidelityOptions(NoOptions):
 
 
 def _run(lab: Laboratory) -> Iterator[Event]:
-    from engine.dictionaries.splice import cut, mean_activation, splice
-    from engine.errors import RecipeError
+    from engine.dictionaries.splice import mean_activation, splice
+    from engine.passages import at_once, passages
     from engine.results import Progress, RowResult
 
     options = lab.recipe.options
     assert isinstance(options, SaeFidelityOptions)
     model, hook = lab.model, lab.where.write
-    width = min(options.tokens, model.context)
-    bos = model.bos if lab.where.bos else None
-    rows = cut(lab.texts(width), bos, width)[: options.texts]
-    if not len(rows):
-        raise RecipeError(
-            f"None of the texts of '{lab.recipe.population.prompts}' has {width} tokens: lower options.tokens or use "
-            "other population.prompts."
-        )
-    first = 0 if bos is None else 1
+    rows, first = passages(lab, options.texts, options.tokens)
     sae = lab.features
     mean = mean_activation(model, hook, rows, first)
     done = lab.held.count(TABLE)
-    at_once = max(1, min(TEXTS_AT_ONCE, LOGITS_AT_ONCE // (width * model.d_vocab)))
-    for start in range(0, len(rows), at_once):
-        if start + at_once <= done:
+    several = at_once(lab, rows)
+    for start in range(0, len(rows), several):
+        if start + several <= done:
             continue
         lab.checkpoint()
         with sae.at(model.device):
-            texts = splice(model, sae, hook, rows[start : start + at_once], first, mean)
+            texts = splice(model, sae, hook, rows[start : start + several], first, mean)
         for i, text in enumerate(texts, start):
             if i >= done:
                 values = {name: getattr(text, name) for name in COLUMNS}
                 yield RowResult(TABLE, {"text": i, **values})
-        yield Progress("splicing", min(start + at_once, len(rows)), len(rows))
+        yield Progress("splicing", min(start + several, len(rows)), len(rows))
 
 
 EXPERIMENTS.register(

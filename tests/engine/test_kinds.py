@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save_file as save_torch
 
 from engine.bases import BASES
-from engine.dictionaries.synthetic import exchange
+from engine.dictionaries.synthetic import RUNGS, exchange
 from engine.directions import DIRECTIONS
 from engine.directions.fake_feature import rotation
 from engine.directions.vector import packed
@@ -137,15 +137,17 @@ def test_stand_ins_are_latent_ids_and_not_places_in_a_list() -> None:
     activations = np.zeros(400)
     activations[[5, 300, 350]] = [3.0, 2.0, 1.0]
     rows = rng.standard_normal((400, 20))
-    for structured in (False, True):
-        made = exchange(np.random.default_rng(1), activations, rates, lambda ids: rows[list(ids)], structured)
+    for rung in RUNGS:
+        made = exchange(
+            np.random.default_rng(1), activations, rates, lambda ids: rows[list(ids)], lambda i, ids: rates[ids], rung
+        )
         assert made.originals == (5, 300, 350)
         assert made.latents[0] < 200 <= min(made.latents[1:])
         assert made.rate_gap == 0
     few = np.zeros(400)
     few[:2] = 0.1
     with pytest.raises(DirectionError, match="too few to stand in for 3"):
-        exchange(rng, activations, few, lambda ids: rows[list(ids)], False)
+        exchange(rng, activations, few, lambda ids: rows[list(ids)], lambda i, ids: rates[ids], "baseline")
 
 
 def test_fake_features_add_up_to_what_the_real_ones_add_up_to(lab: Laboratory) -> None:
