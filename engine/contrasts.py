@@ -51,30 +51,39 @@ def auc(first: Group, second: Group) -> Measured:
         return Measured(np.nan, np.nan, np.nan)
     x, y = first.values[:, None], second.values[None, :]
     sooner = (x < y) + 0.5 * (x == y)
-    rows, columns = _members(first), _members(second)
-    scores = rows.T @ sooner @ columns  # by base of either
-    pairs = rows.sum(0)[:, None] * columns.sum(0)[None, :]
-    values = [
-        np.einsum("ri,ij,rj->r", a, scores, b, optimize=True) / np.einsum("ri,ij,rj->r", a, pairs, b, optimize=True)
-        for a, b in ((np.ones((1, rows.shape[1])), np.ones((1, columns.shape[1]))), _resampled(first, second))
-    ]
-    return _measured(first, second, *values)
+    scores = _by_base(_by_base(sooner, first).T, second).T  # by base of either
+    ours, theirs = (_by_base(np.ones(len(group.values)), group) for group in (first, second))
+    a, b = _resampled(first, second)
+    resampled = ((a @ scores) * b).sum(1) / ((a @ ours) * (b @ theirs))
+    return _measured(first, second, float(sooner.mean()), np.quantile(resampled, [0.025, 0.975]))
 
 
 def ks(first: Group, second: Group) -> Measured:
     """Largest difference between the two distribution functions (Kolmogorov-Smirnov); NaN of nothing.
 
-    It is never below 0, and above it by chance: of two like groups of n curves each by some 1 / sqrt(n).
+    It is never below 0, and above it by chance: of two like groups of n curves each by some 1 / sqrt(n). Resamples are
+    further apart than the groups themselves for the same reason, so their interval is moved back by that much.
     """
     if not len(first.values) or not len(second.values):
         return Measured(np.nan, np.nan, np.nan)
     steps = np.unique(np.concatenate([first.values, second.values]))
-    weights = _resampled(first, second)
-    whole = np.ones((1, weights[0].shape[1])), np.ones((1, weights[1].shape[1]))
-    values = [
-        np.abs(_distribution(first, steps, a) - _distribution(second, steps, b)).max(1) for a, b in (whole, weights)
-    ]
-    return _measured(first, second, *values)
+
+    def distance(a: Counts, b: Counts) -> Counts:
+        return np.asarray(np.abs(_distribution(first, steps, a) - _distribution(second, steps, b)).max(1))
+
+    value = float(distance(np.ones((1, first.n_bases)), np.ones((1, second.n_bases)))[0])
+    resampled = distance(*_resampled(first, second))
+    low, high = np.quantile(resampled, [0.025, 0.975]) - (resampled.mean() - value)
+    return _measured(first, second, value, np.clip([low, high], 0, 1))
+
+
+def mean_of(values: NDArray[np.float64]) -> Measured:
+    """Mean of what was measured on samples [n], which are resampled; missing ones are left out."""
+    known = values[np.isfinite(values)]
+    if len(known) < 2:
+        return Measured(float(known[0]) if len(known) else np.nan, np.nan, np.nan)
+    low, high = np.quantile(_draws(stream(0, "bootstrap/means"), len(known)) @ known / len(known), [0.025, 0.975])
+    return Measured(float(known.mean()), float(low), float(high))
 
 
 def ratio_of_means(above: NDArray[np.float64], below: NDArray[np.float64]) -> Measured:
@@ -92,10 +101,11 @@ def ratio_of_means(above: NDArray[np.float64], below: NDArray[np.float64]) -> Me
     return Measured(float(x.mean() / y.mean()), float(low), float(high))
 
 
-def _members(group: Group) -> Counts:
-    """Which base each curve is of: [n, n_bases] of 0 and 1."""
-    found, places = np.unique(group.bases, return_inverse=True)
-    return np.eye(len(found))[places]
+def _by_base(rows: Counts, group: Group) -> Counts:
+    """Sums over the curves of each base, of rows [n, ...]: [n_bases, ...]."""
+    order = np.argsort(group.bases, kind="stable")
+    starts = np.unique(group.bases[order], return_index=True)[1]
+    return np.asarray(np.add.reduceat(rows[order], starts, axis=0))
 
 
 def _resampled(first: Group, second: Group) -> tuple[Counts, Counts]:
@@ -114,15 +124,14 @@ def _draws(rng: np.random.Generator, n: int) -> Counts:
 
 def _distribution(group: Group, steps: NDArray[np.float64], weights: Counts) -> Counts:
     """The distribution function at `steps`, of every resample: [resamples, steps]."""
-    of_curve = weights @ _members(group).T
+    of_curve = weights[:, np.unique(group.bases, return_inverse=True)[1]]
     order = np.argsort(group.values, kind="stable")
     summed = np.concatenate([np.zeros((len(weights), 1)), np.cumsum(of_curve[:, order], axis=1)], axis=1)
     upto = np.searchsorted(group.values[order], steps, side="right")
     return np.asarray(summed[:, upto] / summed[:, -1:])
 
 
-def _measured(first: Group, second: Group, value: Counts, resampled: Counts) -> Measured:
+def _measured(first: Group, second: Group, value: float, interval: NDArray[np.float64]) -> Measured:
     if min(first.n_bases, second.n_bases) < 2:
-        return Measured(float(value[0]), np.nan, np.nan)
-    low, high = np.quantile(resampled, [0.025, 0.975])
-    return Measured(float(value[0]), float(low), float(high))
+        return Measured(value, np.nan, np.nan)
+    return Measured(value, float(interval[0]), float(interval[1]))

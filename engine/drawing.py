@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from engine.errors import DirectionError
 
 Vector = NDArray[np.float32]
+SAME: Final = 1e-6
+"""Two vectors closer than this share of their length are one (float32: 6e-8)."""
 
 
 @dataclass(frozen=True)
@@ -255,16 +257,17 @@ def member(population: Population, row: int) -> Base:
 
 
 def nth_other(population: Population, rng: np.random.Generator, index: int, base: Base) -> int:
-    """The row of the index-th member of a seeded permutation of the population that differs from the base.
+    """The row of the index-th member of a seeded permutation of the population whose vector is not the base's.
 
     Raises:
         DirectionError: The population has no such member.
     """
+    gaps = np.linalg.norm(population.vectors - base.vector, axis=1)
+    # Where context does not reach, as at the first block's input, members of one token are one vector.
+    same = gaps <= SAME * np.linalg.norm(base.vector)
     if base.population_row is not None:
-        # By its number: rescaled, or recomputed on another machine, it is still itself.
-        same = np.arange(len(population.vectors)) == base.population_row
-    else:
-        same = (population.vectors == base.vector).all(axis=1)
+        # By its number too: rescaled, or recomputed on another machine, it is still itself.
+        same[base.population_row] = True
     others = [int(row) for row in rng.permutation(len(population.vectors)) if not same[row]]
     if index >= len(others):
         raise DirectionError(

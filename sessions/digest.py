@@ -110,7 +110,7 @@ def digest_lines(rows: Sequence[Summary], unit: str) -> list[str]:
                 f"{d.censored:.0%}",
             ]
         )
-    return _aligned(table)
+    return aligned(table)
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,7 @@ def table_lines(name: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     varying = [c for c in rows[0] if c not in shared]
     texts = [c for c in varying if any(len(str(row[c])) > SHORT for row in rows if isinstance(row[c], str))]
     short = [c for c in varying if c not in texts]
-    header, *table = _aligned([short, *([_cell(row[c]) for c in short] for row in rows[:ROWS_SHOWN])])
+    header, *table = aligned([short, *([_cell(row[c]) for c in short] for row in rows[:ROWS_SHOWN])])
     lines.append(header)
     for line, row in zip(table, rows, strict=False):
         lines += [line, *(f"    {column}: {_cell(row[column])}" for column in texts)]
@@ -250,6 +250,7 @@ def _cell(value: Any) -> str:
     return text if len(text) <= CELL else text[: CELL - 1] + "…"
 
 
-def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
+def aligned(table: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of cells as lines of text, each column as wide as its widest cell."""
     widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
     return ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in table]

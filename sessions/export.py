@@ -1,14 +1,14 @@
 """`dirscope export`: what people take away from a run.
 
-csv, parquet and jsonl hold one value per row (run, curve, step, metric, value), or the rows of a run's table; md is the
-summary to paste; svg and png are the picture; py computes one curve again with plain transformer-lens.
+csv, parquet and jsonl hold one value per row (run, curve, step, metric, value), or the rows of a run's table; md is a
+page about the run; svg and png are a picture of it; py computes one curve again with plain transformer-lens.
 """
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,8 +17,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from engine.errors import RunFailedError, UsageError
+from sessions.crowd import Crowd
 from sessions.digest import digest, number, table_lines
+from sessions.figure import draw_figure
+from sessions.printable import printable
 from sessions.reader import Run, read_run
+from sessions.report import Drawer, charts, page
 from sessions.schema import plain
 from sessions.snippet import snippet
 from sessions.tables import curve_table, row_table
@@ -30,6 +34,10 @@ class Part:
 
     curve: int = 0
     table: str | None = None
+    view: str | None = None
+    """Which picture; every single curve where they are few, else bands, or a table's own."""
+    draw: Drawer | None = None
+    """Draws charts as text in a page of Markdown."""
 
 
 def _tidy(run: Run, part: Part) -> pa.Table:
@@ -90,8 +98,8 @@ def markdown(run: Run) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _markdown(run: Run, file: Path, part: Part) -> None:
-    file.write_text(markdown(run), encoding="utf-8")
+def _page(run: Run, file: Path, part: Part) -> None:
+    file.write_text(page(run, file, part.draw), encoding="utf-8")
 
 
 def _snippet(run: Run, file: Path, part: Part) -> None:
@@ -99,16 +107,32 @@ def _snippet(run: Run, file: Path, part: Part) -> None:
 
 
 def _figure(run: Run, file: Path, part: Part) -> None:
-    from sessions.figure import draw_figure
+    found = charts(run, Crowd(run.info, run.curves))
+    names = [part.view] if part.view else [part.table] if part.table else _usual(found)
+    unknown = [name for name in names if name not in found]
+    if unknown or not names:
+        raise UsageError(f"This run has no picture '{', '.join(unknown)}'; it has {', '.join(found) or 'none'}.")
+    site = run.info["site"]
+    title = (
+        f"{run.recipe.model.name}, {site['write']}, token {site['tokens'][site['position']]!r} of "
+        f"{run.recipe.site.prompt!r}"
+    )
+    draw_figure([found[name][1] for name in names], file, printable(title))
 
-    draw_figure(run, file)
+
+def _usual(found: Mapping[str, object]) -> list[str]:
+    """KL and L2 side by side, every curve where they are few; a table's first picture."""
+    for name in ("curves", "bands"):
+        if name in found:
+            return [name, f"{name}-l2"]
+    return list(found)[:1]
 
 
 FORMATS: Final[dict[str, Callable[[Run, Path, Part], None]]] = {
     "csv": _csv,
     "parquet": _parquet,
     "jsonl": _jsonl,
-    "md": _markdown,
+    "md": _page,
     "svg": _figure,
     "png": _figure,
     "py": _snippet,
@@ -130,8 +154,8 @@ def export(folder: Path, form: str, file: Path, part: Part = Part()) -> None:
     run = read_run(folder)
     if not run.curves and not run.tables:
         raise RunFailedError(f"{folder} holds no results yet: there is nothing to export.")
-    if not run.curves and form in ("svg", "png", "py"):
-        raise UsageError(f"{folder} holds tables, which have no picture and no curve: use csv, parquet, jsonl or md.")
+    if not run.curves and form == "py":
+        raise UsageError(f"{folder} holds tables and no curve: use csv, parquet, jsonl or md.")
     try:
         FORMATS[form](run, file, part)
     except OSError as error:

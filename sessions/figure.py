@@ -1,29 +1,35 @@
-"""The curves of a run as a picture for a paper or a chat: svg or png, by the file's suffix.
+"""Charts and maps by matplotlib, for papers and reports: svg or png, by the file's suffix.
 
-Needs matplotlib, which is an extra. Knows runs; computes nothing.
+Needs matplotlib, which is an extra. Draws the same values as the terminal does; computes nothing.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+import numpy as np
 
 from engine.errors import UsageError
-from sessions.digest import digest, number
-from sessions.reader import Run
+from sessions.chart import Chart, HeatMap
+from sessions.kinds import RGB
 
-COLOURS: Final = ("#0072b2", "#d55e00", "#7f7f7f", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-"""Okabe & Ito's, which colour-blind readers can tell apart."""
+SUFFIXES: Final = (".svg", ".png")
+WIDTH: Final = 5.2
+HEIGHT: Final = 3.8
 
 
-def draw_figure(run: Run, file: Path) -> None:
-    """Draw KL and the last read's L2 against the path's coordinate, one thin line per curve, one colour per kind.
+def has_matplotlib() -> bool:
+    """Whether pictures can be drawn here."""
+    try:
+        _pyplot()
+    except UsageError:
+        return False
+    return True
 
-    Raises:
-        UsageError: matplotlib is not installed, or the file's suffix is neither svg nor png.
-    """
-    if file.suffix.lower() not in (".svg", ".png"):
-        raise UsageError(f"A picture is written as .svg or .png; got {file.name}.")
+
+def _pyplot() -> Any:
     try:
         import matplotlib
 
@@ -31,37 +37,72 @@ def draw_figure(run: Run, file: Path) -> None:
         import matplotlib.pyplot as plt
     except ImportError:
         raise UsageError("svg and png need matplotlib: pip install 'dirscope[figures]'.") from None
-    last = run.info["site"]["read"][-1]
-    unit = run.info["path"]["unit"]
-    groups = digest(run.summaries)
-    several = len({d.base_kind for d in groups}) > 1
-    labels = {
-        (d.base_kind, d.kind): f"{d.kind}{f'@{d.base_kind}' if several else ''}, n = {d.n}, "
-        f"threshold {number(d.threshold, 3)}"
-        for d in groups
-    }
-    colours = {group: COLOURS[i % len(COLOURS)] for i, group in enumerate(labels)}
-    figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
-    for curve in run.curves:
-        group = (curve.summary.base_kind, curve.summary.kind)
-        style = {"color": colours[group], "linewidth": 0.8, "alpha": 0.8}
-        axes[0].plot(curve.coordinate, curve.kl, label=labels.pop(group, None), **style)
-        axes[1].plot(curve.coordinate, curve.values[last]["l2"], **style)
-    axes[0].axhline(run.info["level"], color="black", linewidth=0.6, linestyle=":")
-    if unit == "L2":
-        for axis in axes:
-            axis.axvline(run.info["typical_distance"], color="black", linewidth=0.6, linestyle="--")
-    for axis, title in zip(axes, ("KL(base || perturbed), nats", f"L2 at {last}"), strict=True):
-        axis.set_xlabel("L2 distance" if unit == "L2" else "angle, degrees")
-        axis.set_ylabel(title)
-        axis.set_xlim(left=0)
-        axis.set_ylim(bottom=0)
-    axes[0].legend(fontsize="small", frameon=False)
-    site = run.info["site"]
-    figure.suptitle(
-        f"{run.recipe.model.name}, {site['write']}, token {site['tokens'][site['position']]!r} of "
-        f"{run.recipe.site.prompt!r}",
-        fontsize="small",
+    return plt
+
+
+def draw_figure(charts: Sequence[Chart | HeatMap], file: Path, title: str) -> None:
+    """Draw charts side by side.
+
+    Raises:
+        UsageError: matplotlib is not installed, or the file's suffix is neither svg nor png.
+    """
+    if file.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"A picture is written as .svg or .png; got {file.name}.")
+    plt = _pyplot()
+    # Element ids are random unless they are salted: the same run gives the same file.
+    plt.rcParams["svg.hashsalt"] = "dirscope"
+    figure, axes = plt.subplots(
+        1, len(charts), figsize=(WIDTH * len(charts), HEIGHT), layout="constrained", squeeze=False
     )
+    for chart, axis in zip(charts, axes[0], strict=True):
+        if isinstance(chart, HeatMap):
+            _heat(figure, axis, chart)
+        else:
+            _chart(axis, chart)
+    figure.suptitle(title, fontsize="small")
     figure.savefig(file, dpi=150, metadata={"Date": None} if file.suffix.lower() == ".svg" else None)
     plt.close(figure)
+
+
+def _colour(rgb: RGB) -> tuple[float, float, float]:
+    # The terminal's colours stand on black: what is near white there would vanish on paper.
+    red, green, blue = (c / 255 for c in rgb)
+    dark = 0.45 if min(red, green, blue) > 0.8 else 1.0
+    return red * dark, green * dark, blue * dark
+
+
+def _chart(axis: Any, chart: Chart) -> None:
+    for fill in chart.bands:
+        axis.fill_between(fill.x, fill.low, fill.high, color=_colour(fill.rgb), alpha=0.18, linewidth=0)
+    for line in chart.lines:
+        if chart.bands and line.thin:
+            continue  # the edges of a band
+        style = {"linestyle": ":" if line.thin else "-", "linewidth": 1.3 if line.letter else 0.7}
+        axis.plot(line.x, line.y, color=_colour(line.rgb), **style)
+    for character, rgb in dict.fromkeys((mark.character, mark.rgb) for mark in chart.marks):
+        points = [m for m in chart.marks if (m.character, m.rgb) == (character, rgb)]
+        # One drawn letter for each point would be slow and unreadable: dots have the legend's colour.
+        axis.scatter([m.x for m in points], [m.y for m in points], color=_colour(rgb), s=9, alpha=0.7, linewidths=0)
+    for level in chart.levels:
+        axis.axhline(level, color="black", linewidth=0.6, linestyle=":")
+    if chart.floor is not None:
+        axis.axhline(chart.floor, color="grey", linewidth=0.6, label="noise")
+    for place, _ in chart.verticals:
+        axis.axvline(place, color="black", linewidth=0.6, linestyle="--")
+    for _, name, rgb in chart.legend:
+        axis.plot([], [], color=_colour(rgb), label=name)
+    if chart.legend:
+        axis.legend(fontsize="x-small", frameon=False)
+    axis.set_xlim(chart.x_start, chart.x_stop)
+    axis.set_ylim(bottom=chart.y_start if chart.y_stop is not None else None, top=chart.y_stop)
+    axis.set_xlabel(chart.x_label, fontsize="small")
+    axis.set_ylabel(chart.y_label, fontsize="small")
+    axis.tick_params(labelsize="small")
+
+
+def _heat(figure: Any, axis: Any, heat: HeatMap) -> None:
+    mesh = axis.pcolormesh(heat.x, np.arange(len(heat.rows)), heat.values, shading="nearest", cmap="viridis")
+    axis.set_yticks(np.arange(len(heat.rows)), heat.rows, fontsize="x-small")
+    axis.set_xlabel(heat.x_label, fontsize="small")
+    axis.set_title(heat.label, fontsize="x-small")
+    figure.colorbar(mesh, ax=axis)

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.results import CurveResult, Series, Sketch
-from tui.kinds import dimmed, look
+from sessions.chart import BRIGHT, DIM, GREY, Chart, Line, Mark
+from sessions.kinds import dimmed, look
 from tui.picture import Picture
-from tui.plotting import BRIGHT, DIM, GREY, Chart, Line, Mark
 
 LABELS = {
     "kl": "KL(base || perturbed), nats",

@@ -89,6 +89,7 @@ def _sub_parser(command: str) -> argparse.ArgumentParser:
             )
             parser.add_argument("--curve", type=int, default=0, metavar="N", help="which curve py computes again")
             parser.add_argument("--table", metavar="NAME", help="which table, of a run with several")
+            parser.add_argument("--view", metavar="NAME", help="which picture svg and png draw, such as bands or cdf")
             parser.add_argument("--out", type=Path, required=True, metavar="FILE")
         case "sessions":
             parser.description = "List, show or remove what is kept."
@@ -150,14 +151,21 @@ def _app_for_replay(folder: Path, speed: float) -> Any:
     return DirscopeApp.replaying(folder, speed)
 
 
+def _draw_text(chart: Any, width: int, height: int) -> str:
+    from tui.plotting import draw
+
+    return draw(chart, width, height).plain
+
+
 def _export(arguments: argparse.Namespace) -> int:
     from sessions.catalogue import find, one_run
     from sessions.export import Part, export
     from sessions.paths import places
 
     folder = one_run(find(arguments.run, places().sessions))
-    part = Part(arguments.curve, arguments.table)
-    export(folder, arguments.form or arguments.out.suffix.lstrip(".").lower(), arguments.out, part)
+    form = arguments.form or arguments.out.suffix.lstrip(".").lower()
+    part = Part(arguments.curve, arguments.table, arguments.view, _draw_text if form == "md" else None)
+    export(folder, form, arguments.out, part)
     print(f"wrote {arguments.out}", file=sys.stderr)
     return 0
 

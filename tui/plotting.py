@@ -7,68 +7,20 @@ only, since 5.3 raises on infinities, and its size is set rather than taken from
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import plotext
 from rich.text import Text
 
-from engine.results import Series
-from tui.kinds import RGB
-
-GREY: RGB = (120, 120, 120)
-DIM: RGB = (95, 95, 95)
-BRIGHT: RGB = (235, 235, 235)
+from sessions.chart import DIM, GREY, Chart, HeatMap, Line, Mark
+from sessions.kinds import RGB
+from tui.heat import draw_heat
 
 
-@dataclass(frozen=True)
-class Line:
-    """One curve."""
-
-    x: Series
-    y: Series
-    rgb: RGB
-    letter: str = ""
-    """Drawn at the curve's end, or at `letter_x`."""
-    letter_x: float | None = None
-    thin: bool = False
-    """Dots rather than a line."""
-    points: bool = False
-    """The few points that there are: what lies between them is not known yet."""
-
-
-@dataclass(frozen=True)
-class Mark:
-    """A point with a character of its own."""
-
-    x: float
-    y: float
-    character: str
-    rgb: RGB
-
-
-@dataclass(frozen=True)
-class Chart:
-    """Everything on one chart."""
-
-    lines: tuple[Line, ...]
-    marks: tuple[Mark, ...] = ()
-    x_start: float = 0.0
-    x_stop: float = 1.0
-    y_start: float = 0.0
-    y_stop: float | None = None
-    """None: as high as the lines go."""
-    levels: tuple[float, ...] = ()
-    """Horizontal lines."""
-    floor: float | None = None
-    """Below this nothing is a result: a horizontal line that says so."""
-    verticals: tuple[tuple[float, RGB], ...] = ()
-    x_label: str = ""
-    ascii: bool = False
-
-
-def draw(chart: Chart, width: int, height: int) -> Text:
+def draw(chart: Chart | HeatMap, width: int, height: int) -> Text:
     """The chart as text of exactly `width` x `height` cells, or a word where there is no room for one."""
+    if isinstance(chart, HeatMap):
+        return draw_heat(chart, width, height)
     if width < 16 or height < 5:
         return Text("(too small to plot)"[: max(width, 0)], style="dim")
     plotext.clear_figure()

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from engine.registry import Registry
 
@@ -26,6 +26,12 @@ class NoOptions(BaseModel):
     """`[options]` of an experiment that has none."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class CurveOptions(NoOptions):
+    """`[options]` of an experiment that yields curves."""
+
+    across: bool = Field(False, description="true or false: whether families of directions are compared too")
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,7 @@ class Experiment:
     """Defaults of its own for keys of other sections, by section."""
     reads: Callable[[HookPoint, int], tuple[str, ...]] | None = None
     """reads(write, n_layers): what is read where a recipe does not say; the last block's output without."""
-    options: type[BaseModel] = NoOptions
+    options: type[BaseModel] = CurveOptions
     tables: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """For one that yields rows in place of curves: its tables and their numeric columns, which an expectation may
     aggregate. Empty for one that yields curves."""

@@ -142,6 +142,7 @@ def _cloud(lab: Laboratory, radius: float | None) -> Iterator[Event]:
                 "kl": kl,
                 "crossed_at": crossed,
                 "plateau_ends": radius,
+                "axis": "degrees" if lab.recipe.path.mode == "sphere" else "L2",
                 "inside": None if radius is None else coordinate < radius,
             },
         )

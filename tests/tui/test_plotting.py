@@ -7,8 +7,9 @@ import pytest
 
 from engine.errors import RecipeError
 from engine.recipe import parse_recipe
+from sessions.chart import Chart, Line, Mark
 from tui import edits
-from tui.plotting import Chart, Line, Mark, draw
+from tui.plotting import draw
 
 X = np.linspace(0, 10, 50)
 

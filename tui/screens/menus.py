@@ -16,10 +16,10 @@ from engine.hooks import hook_names
 from engine.recipe import Recipe
 from sessions.catalogue import Session, entries, run_folders
 from sessions.export import FORMATS, Part, export, markdown
+from sessions.kinds import USUAL
 from sessions.paths import places
 from sessions.reader import read_run
 from tui import edits
-from tui.kinds import USUAL
 from tui.messages import KindToggled
 from tui.player import Player
 from tui.screens.dialogs import Choose, EditText, TwoPrompts

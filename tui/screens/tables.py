@@ -20,8 +20,8 @@ from textual.widgets import DataTable, Footer, Static, Tab, Tabs
 from engine.recipe import Recipe
 from engine.results import Event, Note, Progress, RowResult, RunEnded, RunStarted
 from sessions.digest import number, splice_lines
+from sessions.pictures import PICTURES, picture_of
 from sessions.printable import printable
-from tui.pictures import PICTURES, picture_of
 from tui.screens.host import HostScreen
 from tui.widgets.curve_plot import CurvePlot
 
@@ -82,7 +82,7 @@ class TablesScreen(Screen[None]):
         yield Static(id="tables-head", markup=False)
         yield Tabs(id="tables-tabs")
         with Vertical(id="tables-body"):
-            yield CurvePlot(id="tables-plot")
+            yield CurvePlot(id="tables-plot", titled=True)
             yield DataTable(id="tables-rows", cursor_type="row", zebra_stripes=True)
         yield Static(id="tables-notes", markup=False)
         yield Footer(show_command_palette=False, compact=True)
@@ -145,10 +145,9 @@ class TablesScreen(Screen[None]):
         rows = self.tables[self._current]
         plot = self.query_one(CurvePlot)
         plot.display = self._current in PICTURES
-        chart = picture_of(self._current, rows)
-        if chart is not None:
-            plot.border_title = chart.x_label
-            plot.show((total, self._current), lambda: chart)
+        if plot.display:
+            name, tables = self._current, {table: list(held) for table, held in self.tables.items()}
+            plot.show((total, name), lambda: picture_of(name, tables))
         self._fill(rows)
 
     def _show_tabs(self) -> None:

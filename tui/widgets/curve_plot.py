@@ -13,10 +13,12 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widget import Widget
 
+from sessions.chart import Chart, HeatMap
 from tui.messages import CursorMoved
-from tui.plotting import Chart, draw
+from tui.plotting import draw
 
 DRAW_SECONDS: Final = 1 / 8
+NOTHING: Final = "nothing to draw yet"
 _DRAWER: Final = ThreadPoolExecutor(max_workers=1, thread_name_prefix="dirscope-plot")
 """plotext has one global figure: one thread draws all charts of the process."""
 
@@ -47,13 +49,16 @@ KL, L2, cosine or KL as a share of its end along each direction; a letter at a c
     class Drawn(Message):
         """A chart is finished, off the event loop."""
 
-        def __init__(self, text: Text) -> None:
+        def __init__(self, text: Text, label: str) -> None:
             super().__init__()
             self.text = text
+            self.label = label
 
-    def __init__(self, id: str) -> None:
+    def __init__(self, id: str, titled: bool = False) -> None:
+        """`titled`: whether what the axes show stands in the border."""
         super().__init__(id=id)
-        self._chart: Chart | None = None
+        self._titled = titled
+        self._make: Callable[[], Chart | HeatMap | None] | None = None
         self._of: tuple[object, ...] = ()
         self._text = Text("")
         self._drawing: Future[None] | None = None
@@ -63,21 +68,21 @@ KL, L2, cosine or KL as a share of its end along each direction; a letter at a c
         self.drawings = 0
         """Charts drawn so far."""
 
-    def show(self, of: tuple[object, ...], make: Callable[[], Chart]) -> None:
+    def show(self, of: tuple[object, ...], make: Callable[[], Chart | HeatMap | None]) -> None:
         """Draw a chart when the drawer is free; a newer one replaces it.
 
         Args:
             of: what it is made of; the very same things again draw nothing.
-            make: makes it.
+            make: makes it, in the drawing thread: of values that no longer change. None where there is nothing to draw.
         """
         if len(of) == len(self._of) and all(new is old for new, old in zip(of, self._of, strict=True)):
             return
-        self._of, self._chart, self._note = of, make(), ""
+        self._of, self._make, self._note = of, make, ""
         self._request()
 
     def say(self, text: str) -> None:
         """Show a line of text in place of a chart."""
-        self._of, self._chart, self._note = (), None, text
+        self._of, self._make, self._note = (), None, text
         self.refresh()
 
     def _request(self) -> None:
@@ -91,18 +96,21 @@ KL, L2, cosine or KL as a share of its end along each direction; a letter at a c
         self._draw()
 
     def _draw(self) -> None:
-        chart, (width, height) = self._chart, self.size
-        if chart is None or not self._stale or self._drawing is not None:
+        make, (width, height) = self._make, self.size
+        if make is None or not self._stale or self._drawing is not None:
             return
         self._stale, self._last = False, time.monotonic()
 
         def work() -> None:
+            label = ""
             try:
-                text = draw(chart, width, height)
+                chart = make()
+                label = "" if chart is None else chart.x_label
+                text = Text(NOTHING, style="dim") if chart is None else draw(chart, width, height)
             except Exception as error:
                 # An exception here would vanish with the thread: the plot says it instead.
                 text = Text(f"cannot draw this chart: {type(error).__name__}: {error}")
-            self.post_message(self.Drawn(text))
+            self.post_message(self.Drawn(text, label))
 
         self._drawing = _DRAWER.submit(work)
 
@@ -110,17 +118,19 @@ KL, L2, cosine or KL as a share of its end along each direction; a letter at a c
         message.stop()
         self._drawing = None
         self._text = message.text
+        if self._titled:
+            self.border_title = message.label
         self.drawings += 1
         self.refresh()
         if self._stale:
             self._request()
 
     def on_resize(self) -> None:
-        if self._chart is not None:
+        if self._make is not None:
             self._request()
 
     def render(self) -> RenderResult:
-        if self._chart is None:
+        if self._make is None:
             return Text(self._note, style="dim", justify="center")
         return self._text
 

@@ -18,9 +18,9 @@ from textual.strip import Strip
 from engine.directions import DIRECTIONS
 from engine.questions.features import FeatureList
 from engine.recipe import Recipe
+from sessions.kinds import ORDER, USUAL, look
 from sessions.printable import printable
 from tui.edits import count_of, direction_data, ticked_features
-from tui.kinds import ORDER, USUAL, look
 from tui.messages import CountChanged, FeatureAsked, FeatureToggled, KindToggled, MoreKindsWanted, OptionsWanted
 
 

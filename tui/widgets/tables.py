@@ -10,9 +10,9 @@ from textual.app import RenderResult
 from textual.widget import Widget
 
 from sessions.digest import against_control, digest, number
+from sessions.kinds import look
 from sessions.printable import printable
 from tui.charts import View
-from tui.kinds import look
 from tui.picture import Picture, TokenRow
 
 REAL: Final = {"prompt", "real-other"}

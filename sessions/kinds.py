@@ -40,6 +40,9 @@ _LOOKS: Final = {
     "real-other-off": Look("o", (190, 110, 60)),
     "synthetic-baseline": Look("b", (130, 170, 255)),
     "synthetic-structured": Look("B", (90, 120, 240)),
+    "synthetic-pairwise": Look("a", (150, 100, 220)),
+    "synthetic-cooccurring": Look("A", (200, 110, 230)),
+    "real-other-sae": Look("t", (200, 170, 60)),
     "interpolation": Look("I", (220, 200, 120)),
     "class-mean": Look("c", (230, 140, 200)),
     "token-embedding": Look("k", (160, 220, 100)),
@@ -54,6 +57,15 @@ _LOOKS: Final = {
     "file": Look("v", (100, 200, 230)),
     "vector": Look("V", (60, 170, 210)),
 }
+_BASES: Final = {
+    "prompt": Look("P", (235, 235, 235)),
+    "real-other@site": Look("H", (240, 190, 60)),
+    "sae-reconstruction": Look("t", (200, 170, 60)),
+    "sae-reconstruction@site": Look("T", (220, 200, 120)),
+    "pursuit-reconstruction": Look("u", (90, 210, 170)),
+    "pursuit-reconstruction@site": Look("U", (60, 170, 140)),
+}
+"""Looks of bases that are not kinds of direction too."""
 _OTHER: Final = Look("x", (220, 220, 120))
 ORDER: Final = tuple(_LOOKS)
 """Kinds in the order lists show them."""
@@ -62,8 +74,8 @@ USUAL: Final = ORDER[:8]
 
 
 def look(kind: str) -> Look:
-    """The look of a kind; new kinds share one until they are given their own."""
-    return _LOOKS.get(kind, _OTHER)
+    """The look of a kind of direction or base; new kinds share one until they are given their own."""
+    return _LOOKS.get(kind) or _BASES.get(kind, _OTHER)
 
 
 def dimmed(rgb: RGB) -> RGB:

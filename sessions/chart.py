@@ -1,0 +1,94 @@
+"""What a chart consists of, whoever draws it: lines, bands, points, levels; or a map of numbers by colour.
+
+Frozen values; knows no terminal and no drawing library.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.results import Series
+from sessions.kinds import RGB
+
+GREY: RGB = (120, 120, 120)
+DIM: RGB = (95, 95, 95)
+BRIGHT: RGB = (235, 235, 235)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One curve."""
+
+    x: Series
+    y: Series
+    rgb: RGB
+    letter: str = ""
+    """Drawn at the curve's end, or at `letter_x`."""
+    letter_x: float | None = None
+    thin: bool = False
+    """Dots rather than a line."""
+    points: bool = False
+    """The few points that there are: what lies between them is not known yet."""
+
+
+@dataclass(frozen=True)
+class Fill:
+    """What lies between two curves, as between quartiles."""
+
+    x: Series
+    low: Series
+    high: Series
+    rgb: RGB
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A point with a character of its own."""
+
+    x: float
+    y: float
+    character: str
+    rgb: RGB
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Everything on one chart."""
+
+    lines: tuple[Line, ...]
+    marks: tuple[Mark, ...] = ()
+    x_start: float = 0.0
+    x_stop: float = 1.0
+    y_start: float = 0.0
+    y_stop: float | None = None
+    """None: as high as the lines go."""
+    levels: tuple[float, ...] = ()
+    """Horizontal lines."""
+    floor: float | None = None
+    """Below this nothing is a result: a horizontal line that says so."""
+    verticals: tuple[tuple[float, RGB], ...] = ()
+    x_label: str = ""
+    y_label: str = ""
+    bands: tuple[Fill, ...] = ()
+    legend: tuple[tuple[str, str, RGB], ...] = ()
+    """Letter, name and colour of what is drawn."""
+    ascii: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class HeatMap:
+    """Numbers by place and row, as of layers along a path."""
+
+    x: Series
+    """[columns]"""
+    rows: tuple[str, ...]
+    """Names, the lowest first."""
+    values: NDArray[np.float64]
+    """[rows, columns], NaN where there is none."""
+    label: str
+    """Of the numbers."""
+    x_label: str = ""
+    ascii: bool = False

@@ -1,0 +1,209 @@
+"""Charts of tables: what a table of a known name looks like. Others are shown as numbers only.
+
+Knows rows and plotting values; no widgets. A new picture is a function and an entry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+
+from engine.contrasts import mean_of
+from sessions.chart import BRIGHT, GREY, Chart, Fill, Line, Mark
+from sessions.kinds import look
+
+Rows = Sequence[Mapping[str, Any]]
+PALETTE: Final = ((0, 178, 130), (230, 120, 30), (150, 150, 150), (86, 180, 233))
+
+
+def _column(rows: Rows, name: str) -> np.ndarray:
+    return np.array([np.nan if row.get(name) is None else float(row[name]) for row in rows])
+
+
+def _explained(rows: Rows) -> Chart:
+    """Fraction explained against k; the first vector of several."""
+    first = [row for row in rows if row.get("of") == rows[0].get("of")]
+    k = _column(first, "k")
+    names = {"encoder_explained": "E", "pursuit_explained": "P", "explained": "o", "random_explained": "r"}
+    shown = [(name, letter) for name, letter in names.items() if name in first[0]]
+    lines = [Line(k, _column(first, name), PALETTE[i], letter) for i, (name, letter) in enumerate(shown)]
+    legend = ", ".join(f"{letter} {_SETS[name]}" for name, letter in shown)
+    return Chart(tuple(lines), x_stop=float(k[-1]), y_stop=1.05, x_label=f"features used; share explained: {legend}")
+
+
+_SETS: Final = {
+    "encoder_explained": "encoder",
+    "pursuit_explained": "gradient pursuit",
+    "explained": "other features",
+    "random_explained": "random dictionary",
+}
+
+
+def _cosines(rows: Rows) -> Chart:
+    middle = (_column(rows, "low") + _column(rows, "high")) / 2
+    names = {"decoder": "D", "covariance_matched": "m", "isotropic": "i", "decoder_nearest": "n"}
+    lines = []
+    for i, (name, letter) in enumerate(names.items()):
+        y = _column(rows, name)
+        peak = float(middle[int(np.nanargmax(y))])
+        lines.append(Line(middle, y, PALETTE[i], letter, letter_x=peak))
+    legend = "D decoder, n its nearest, m covariance-matched, i isotropic"
+    return Chart(tuple(lines), x_start=-1.0, x_stop=1.0, x_label=f"cosine; share of pairs: {legend}")
+
+
+def _l0(rows: Rows) -> Chart:
+    """Histograms over a logarithmic axis, the base's own number marked."""
+    l0 = _column(rows, "l0")
+    # A TopK SAE has the same number on for any input: what is told apart lies before that choice.
+    fixed = np.ptp(l0[[row["input"] != "base" for row in rows]]) == 0 if len(rows) > 1 else False
+    positive = _column(rows, "positive")
+    numbers = np.maximum(positive if fixed and np.isfinite(positive).all() else l0, 0.5)
+    stop = float(np.log10(numbers.max()) * 1.05 + 0.1)
+    edges = np.linspace(0, stop, 41)
+    lines = []
+    letters = {"real": "R", "random": "r", "isotropic": "i"}
+    for kind, letter in letters.items():
+        chosen = numbers[[row["input"] == kind for row in rows]]
+        if len(chosen):
+            y = np.histogram(np.log10(chosen), edges)[0] / len(chosen)
+            x = (edges[:-1] + edges[1:]) / 2
+            lines.append(Line(x, y, look(_KINDS[kind]).rgb, letter, letter_x=float(x[int(y.argmax())])))
+    base = [float(np.log10(n)) for n, row in zip(numbers, rows, strict=True) if row["input"] == "base"]
+    label = "log10 of features active; share of inputs: R real, r random, i isotropic; the base marked"
+    return Chart(tuple(lines), x_stop=stop, verticals=tuple((x, BRIGHT) for x in base), x_label=label)
+
+
+_KINDS: Final = {"real": "real-other", "random": "random", "isotropic": "isotropic"}
+
+
+def _ranking(rows: Rows) -> Chart:
+    """Thresholds in order."""
+    found = np.sort(_column([r for r in rows if r.get("threshold") is not None], "threshold"))
+    x = np.arange(1.0, len(found) + 1)
+    line = Line(x, found, look("sae-feature").rgb, "f")
+    return Chart((line,), x_stop=float(max(len(rows), 1)), x_label="features, most sensitive first; threshold")
+
+
+def _scatter(rows: Rows) -> Chart:
+    x, y = _column(rows, "encoder"), _column(rows, "pursuit")
+    on = (x != 0) | (y != 0)
+    stop = float(max(x.max(initial=0), y.max(initial=0), 1e-3)) * 1.05
+    marks = tuple(Mark(float(a), float(b), "•", PALETTE[0]) for a, b in zip(x[on], y[on], strict=True))
+    same = Line(np.array([0, stop]), np.array([0, stop]), GREY, thin=True)
+    return Chart((same,), marks, x_stop=stop, y_stop=stop, x_label="encoder activation; pursuit weight")
+
+
+def _readers(rows: Rows) -> Chart:
+    marks = []
+    for row in rows:
+        if row["threshold"] is not None:
+            style = look(str(row["kind"]))
+            marks.append(Mark(float(row["cosine_read_in"]), float(row["threshold"]), style.letter, style.rgb))
+    top = max((m.y for m in marks), default=1.0) * 1.1
+    return Chart((), tuple(marks), y_stop=top, x_label="largest cosine with what later blocks read; threshold")
+
+
+def _layers(rows: Rows) -> Chart:
+    """Mean win rate by layer, with its interval over bases; one half is no difference."""
+    layers = sorted({int(row["layer"]) for row in rows})
+    found = [mean_of(_column([row for row in rows if row["layer"] == layer], "win_rate")) for layer in layers]
+    middle, low, high = (np.array([getattr(m, side) for m in found]) for side in ("value", "low", "high"))
+    x = np.array(layers, dtype=float)
+    rgb = PALETTE[0]
+    label = "layer; win rate of the first kind of direction, mean and 95 % over bases"
+    edges = [Line(x, side, rgb, thin=True) for side in (low, high)]
+    marks = tuple(Mark(float(a), float(b), "•", rgb) for a, b in zip(x, middle, strict=True))
+    lines = (*edges, Line(x, middle, rgb, "w"))
+    band = (Fill(x, low, high, rgb),)
+    return Chart(
+        lines, marks, x_start=x[0], x_stop=max(x[-1], x[0] + 1), y_stop=1.0, levels=(0.5,), x_label=label, bands=band
+    )
+
+
+def _ratios(rows: Rows) -> Chart:
+    """KL of the SAE's error over that of each control, by place; 1 is no difference."""
+    chosen = [row for row in rows if row["kl_ratio"] is not None]
+    lines, marks = [], []
+    controls = list(dict.fromkeys(str(row["control"]) for row in chosen))
+    replaced = [str(row["replaced"]) for row in chosen]
+    for i, control in enumerate(controls):
+        mine = [row for row in chosen if row["control"] == control and row["replaced"] == replaced[-1]]
+        x, y = _column(mine, "place"), _column(mine, "kl_ratio")
+        rgb, letter = PALETTE[i % len(PALETTE)], control[0]
+        lines.append(Line(x, y, rgb, letter))
+        marks += [Mark(float(a), float(b), letter, rgb) for a, b in zip(x, y, strict=True)]
+    legend = ", ".join(f"{control[0]} {control}" for control in controls)
+    last = max((float(row["place"]) for row in chosen), default=1.0)
+    label = f"place; KL of SAE(x) over KL of a control, {replaced[-1] if replaced else ''}: {legend}"
+    return Chart(tuple(lines), tuple(marks), x_stop=max(last, 1.0), levels=(1.0,), x_label=label)
+
+
+def _truncated(rows: Rows) -> Chart:
+    """How alike the base and the base of a cut prompt are, by layer; one line for each length."""
+    lengths = sorted({int(row["tokens"]) for row in rows})
+    shown = [n for n in (1, 2, 5, 10) if n in lengths] or lengths
+    lines = []
+    for i, length in enumerate(shown):
+        mine = [row for row in rows if row["tokens"] == length]
+        lines.append(
+            Line(_column(mine, "layer"), _column(mine, "cosine_centred"), PALETTE[i % len(PALETTE)], str(length % 10))
+        )
+    stop = max((float(row["layer"]) for row in rows), default=1.0)
+    label = f"layer; mean-centred cosine with the prompt cut to its last {', '.join(map(str, shown))} tokens"
+    low = min((float(np.nanmin(line.y)) for line in lines), default=0.0)
+    return Chart(tuple(lines), x_stop=max(stop, 1.0), y_start=min(low, 0.5), y_stop=1.0, x_label=label)
+
+
+def _plateau(rows: Rows) -> Chart:
+    """KL along the directions, on whose axis natural variation is set."""
+    x, rgb = _column(rows, "coordinate"), look("random").rgb
+    low, high = _column(rows, "low"), _column(rows, "high")
+    lines = (Line(x, low, rgb, thin=True), Line(x, high, rgb, thin=True), Line(x, _column(rows, "median"), rgb, "r"))
+    return Chart(lines, x_stop=float(x[-1]), x_label="coordinate; KL, nats", bands=(Fill(x, low, high, rgb),))
+
+
+def _cloud(rows: Rows, tables: Mapping[str, Rows]) -> Chart:
+    """Prompts (P) and cut prompts (c) by distance and KL, over the band of the directions."""
+    behind = _plateau(tables["plateau"]) if tables.get("plateau") else Chart(())
+    coordinate = "angle" if rows[0]["axis"] == "degrees" else "distance"
+    marks = []
+    for row in rows:
+        if row["kl"] is not None:
+            letter, kind = ("P", "real-other") if row["sort"] == "prompt" else ("c", "sae-feature")
+            marks.append(Mark(float(row[coordinate]), float(row["kl"]), letter, look(kind).rgb))
+    ends = next((row["plateau_ends"] for row in rows if row["plateau_ends"] is not None), None)
+    top = max([1.0, *(m.y for m in marks if ends is None or m.x <= ends)]) * 1.1
+    verticals = () if ends is None else ((float(ends), BRIGHT),)
+    label = (
+        f"{coordinate}; KL, nats: P prompts, c cut prompts, over the directions (quartiles); where most cross marked"
+    )
+    return replace(behind, marks=tuple(marks), y_stop=top, verticals=verticals, x_label=label)
+
+
+def _alone(make: Callable[[Rows], Chart]) -> Callable[[Rows, Mapping[str, Rows]], Chart]:
+    return lambda rows, tables: make(rows)
+
+
+PICTURES: Final[Mapping[str, Callable[[Rows, Mapping[str, Rows]], Chart]]] = {
+    "parts": _alone(_explained),
+    "explained": _alone(_explained),
+    "cosines": _alone(_cosines),
+    "l0": _alone(_l0),
+    "ranking": _alone(_ranking),
+    "scatter": _alone(_scatter),
+    "readers": _alone(_readers),
+    "layers": _alone(_layers),
+    "ratios": _alone(_ratios),
+    "plateau": _alone(_plateau),
+    "cloud": _cloud,
+    "truncated": _alone(_truncated),
+}
+
+
+def picture_of(table: str, tables: Mapping[str, Rows]) -> Chart | None:
+    """The chart of one of a run's tables; None where it has none."""
+    make = PICTURES.get(table)
+    return make(tables[table], tables) if make is not None and tables.get(table) else None

@@ -1,0 +1,258 @@
+"""A run as a page to send to a colleague: what was asked, of which model, what came out, with pictures and caveats.
+
+Markdown; pictures are written beside it where matplotlib is there, and drawn as text where the caller can draw text.
+Knows runs and charts; computes nothing that other modules do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from engine.expect import Aggregate, bootstrap_interval, evaluate, parse_check, quantile
+from engine.experiments import EXPERIMENTS
+from engine.results import Note
+from sessions.cautions import cautions, footnotes, letters
+from sessions.caveats import caveats
+from sessions.chart import Chart, HeatMap
+from sessions.crowd import BY_COLUMN, Crowd, CurveGroup
+from sessions.digest import number, table_lines
+from sessions.figure import draw_figure, has_matplotlib
+from sessions.pictures import picture_of
+from sessions.printable import printable
+from sessions.reader import Run
+from sessions.separation import across, brief, contrasts
+from sessions.views import Choice, views
+
+Drawer = Callable[[Chart | HeatMap, int, int], str]
+"""Draws a chart as text of so many columns and lines."""
+TEXT_SIZE: Final = (100, 24)
+LONG: Final = 12
+"""More rows of a table than these are told by their means."""
+
+
+def page(run: Run, file: Path | None = None, draw: Drawer | None = None) -> str:
+    """The report as Markdown.
+
+    Args:
+        run: what came out.
+        file: where the page will lie; pictures are written beside it. None writes none.
+        draw: draws charts as text; None leaves them out.
+    """
+    parts = [_head(run), _asked(run), _model(run)]
+    crowd = Crowd(run.info, run.curves)
+    if run.curves:
+        parts += [_groups(crowd), _contrasts(crowd, across(run.recipe))]
+    parts += [_table(name, rows) for name, rows in run.tables.items()]
+    parts += [_pictures(charts(run, crowd), file, draw), _expectations(run), _caveats(run), _again(run)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def charts(run: Run, crowd: Crowd) -> dict[str, tuple[str, Chart | HeatMap]]:
+    """Every picture that a run has: its name, its title, what is drawn."""
+    found: dict[str, tuple[str, Chart | HeatMap]] = {}
+    if run.curves:
+        last = crowd.reads[-1] if crowd.reads else "logits"
+        for view in views():
+            choices = {"": Choice()}
+            if "metric" in view.depends and view.name != "layers":
+                choices["-l2"] = Choice(read=last, metric="l2")
+            if "group" in view.depends:
+                choices = {f"-{i}" if i else "": Choice(group=i) for i in range(len(crowd.groups))}
+            if "scalar" in view.depends:
+                choices["-max-slope"] = Choice(scalar=BY_COLUMN["max_slope_step"])
+            for suffix, choice in choices.items():
+                chart = view.make(crowd, choice)
+                if chart is not None:
+                    found[f"{view.name}{suffix}"] = (view.title(crowd, choice), chart)
+    for name in run.tables:
+        chart = picture_of(name, run.tables)
+        if chart is not None:
+            found[name] = (f"{name}: {chart.x_label}", chart)
+    return found
+
+
+def _head(run: Run) -> str:
+    experiment = run.recipe.experiment
+    summary = EXPERIMENTS[experiment].summary
+    return f"# {experiment}: {run.recipe.model.name}\n\n{summary[0].upper()}{summary[1:]}. Status: {run.status}."
+
+
+def _asked(run: Run) -> str:
+    info, recipe = run.info, run.recipe
+    site, path, population = info.get("site", {}), info.get("path", {}), info.get("population", {})
+    tokens, position = site.get("tokens", []), site.get("position")
+    token = repr(tokens[position]) if position is not None and position < len(tokens) else "?"
+    bases = ", ".join(f"{spec.count} {spec.kind}" for spec in recipe.bases)
+    directions = ", ".join(f"{spec.count} {spec.kind}" for spec in recipe.directions)
+    lines = [
+        "## What was asked",
+        "",
+        f"- Prompt {recipe.site.prompt!r}, token {token} ({site.get('token_class', '?')}) at position {position}",
+        f"- Written at `{site.get('write')}`; read: logits and {', '.join(f'`{r}`' for r in site.get('read', []))}",
+        f"- Bases: {bases}. Directions from each: {directions}. Seed {recipe.seed}",
+        f"- Path: {path.get('mode')}, {path.get('steps')} steps up to {number(path.get('stop'))} {path.get('unit')}; "
+        f"threshold at {recipe.metrics.level:g} nats",
+        f"- Real activations: {population.get('n')} windows of {population.get('source')}, typical distance "
+        f"{number(info.get('typical_distance'))}",
+    ]
+    return "\n".join(printable(line) for line in lines)
+
+
+def _model(run: Run) -> str:
+    info = run.info
+    model, versions, sae = info.get("model", {}), info.get("versions", {}), info.get("sae")
+    lines = [
+        "## Model",
+        "",
+        f"- {model.get('name')} ({model.get('weights')} weights, {model.get('architecture')}, {model.get('n_layers')} "
+        f"layers, d_model {model.get('d_model')}), revision {model.get('revision') or 'none'}",
+        f"- Weights sha256 `{str(model.get('weights_sha256', ''))[:16]}`; {info.get('dtype')} on {info.get('device')}",
+        "- "
+        + ", ".join(f"{name} {versions[name]}" for name in ("dirscope", "torch", "transformers") if name in versions),
+    ]
+    if sae is not None:
+        lines.append(
+            f"- SAE {sae['release']} / {sae['sae_id']}: {sae['n_features']} features, L0 {number(sae['l0'])}, "
+            f"{sae['unexplained_variance']:.1%} of the variance unexplained, sha256 `{sae['sha256'][:16]}`"
+        )
+    return "\n".join(lines)
+
+
+def _groups(crowd: Crowd) -> str:
+    found = [cautions(crowd.info, group.summaries) for group in crowd.groups]
+    lines = [
+        "## Curves",
+        "",
+        "Medians; in brackets 95 % bootstrap intervals over bases. Curves that never reach the level count as "
+        "+infinity.",
+        "",
+        f"| group | curves | bases | threshold ({crowd.unit}) | quartiles | max-slope step | plateau (L2) | over "
+        f"quadratic | "
+        "KL near | never |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for group, notes in zip(crowd.groups, found, strict=True):
+        cells = [
+            _median(group, c) for c in ("threshold", "max_slope_step", "plateau_length", "quadratic_ratio", "kl_near")
+        ]
+        quartiles = " to ".join(number(_quantile(group, "threshold", q), 3) for q in (0.25, 0.75))
+        never = sum(s.censored for s in group.summaries) / len(group.curves)
+        lines.append(
+            f"| {group.name}{letters(notes)} | {len(group.curves)} | {group.n_bases} | {cells[0]} | {quartiles} | "
+            f"{cells[1]} | {cells[2]} | {cells[3]} | {cells[4]} | {never:.0%} |"
+        )
+    notes_below = footnotes(found)
+    return "\n".join([*lines, "", *(f"{text}  " for text in notes_below)]).rstrip()
+
+
+def _quantile(group: CurveGroup, column: str, q: float) -> float:
+    return quantile(group.numbers(column).values, q)
+
+
+def _median(group: CurveGroup, column: str) -> str:
+    aggregate = Aggregate("median", (column, group.kind))
+    low, high = bootstrap_interval(aggregate, group.summaries)
+    middle = _quantile(group, column, 0.5)
+    return f"{number(middle, 3)} ({number(low, 3)} to {number(high, 3)})" if not np.isnan(low) else number(middle, 3)
+
+
+def _contrasts(crowd: Crowd, families: bool) -> str:
+    found = contrasts(crowd, families)
+    if not found:
+        return ""
+    columns = list(dict.fromkeys(column for c in found for column in c.auc))
+    names = " | ".join(column.replace("_", " ") for column in columns)
+    lines = [
+        "## Contrasts",
+        "",
+        "AUC: chance that a curve of the first group is the more sensitive by that number, ties one half; win rate: "
+        "the "
+        "same for thresholds of one base. In brackets 95 % over bases.",
+        "",
+        f"| first / second | n | win rate | {names} |",
+        "|---|---|---|" + "---|" * len(columns),
+    ]
+    for c in found:
+        cells = " | ".join(brief(c.auc[column]) if column in c.auc else "-" for column in columns)
+        flag = " [x]" if c.across else ""
+        lines.append(
+            f"| {c.first} / {c.second}{flag} | {c.n[0]}, {c.n[1]} | {'-' if c.win is None else brief(c.win)} | "
+            f"{cells} |"
+        )
+    lines += ["", "Kolmogorov-Smirnov distances of the same:", "", f"| first / second | {names} |"]
+    lines += ["|---|" + "---|" * len(columns)]
+    for c in found:
+        cells = " | ".join(brief(c.ks[column]) if column in c.ks else "-" for column in columns)
+        lines.append(f"| {c.first} / {c.second} | {cells} |")
+    if any(c.across for c in found):
+        lines += ["", "[x] across families: such directions are made in different ways"]
+    return "\n".join(lines)
+
+
+def _table(name: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    if len(rows) > LONG or any(len(str(v)) > 40 for row in rows for v in row.values()):
+        return "\n".join([f"## Table {name}", "", "```", *table_lines(name, rows), "```"])
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    lines = [f"## Table {name}", "", f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
+    for row in rows:
+        cells = (_cell(row.get(column)) for column in columns)
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return number(value)
+    return "-" if value is None else printable(str(value)).replace("|", "\\|")
+
+
+def _pictures(found: Mapping[str, tuple[str, Chart | HeatMap]], file: Path | None, draw: Drawer | None) -> str:
+    if not found or (file is None and draw is None):
+        return ""
+    lines = ["## Pictures"]
+    drawn = file is not None and has_matplotlib()
+    for name, (title, chart) in found.items():
+        lines += ["", f"### {title}", ""]
+        if drawn and file is not None:
+            picture = file.with_name(f"{file.stem}-{name}.svg")
+            draw_figure([chart], picture, title)
+            lines += [f"![{title}]({picture.name})", ""]
+        if draw is not None:
+            legend = [] if isinstance(chart, HeatMap) else [", ".join(f"{a} {b}" for a, b, _ in chart.legend)]
+            text = [line.rstrip() for line in draw(chart, *TEXT_SIZE).splitlines()]
+            lines += ["```", *(line for line in legend if line), *text, "```"]
+    if file is not None and not drawn:
+        lines += ["", "Pictures as files need matplotlib: pip install 'dirscope[figures]'."]
+    return "\n".join(lines)
+
+
+def _expectations(run: Run) -> str:
+    tables = EXPERIMENTS[run.recipe.experiment].tables
+    outcomes = [evaluate(parse_check(e.check, tables), run.summaries, run.tables) for e in run.recipe.expect]
+    return "\n".join(["## Expectations", "", *(f"- {o}" for o in outcomes)]) if outcomes else ""
+
+
+def _caveats(run: Run) -> str:
+    notes = [event.text for _, event in run.events if isinstance(event, Note)]
+    found = [*dict.fromkeys([*notes, *caveats(run)])]
+    return "\n".join(["## Caveats", "", *(f"- {printable(text)}" for text in found)]) if found else ""
+
+
+def _again(run: Run) -> str:
+    return "\n".join(
+        [
+            "## Run it again",
+            "",
+            "Save as `recipe.toml`, then `dirscope --batch recipe.toml`; with the run folder itself, `dirscope "
+            "replay RUN "
+            "--verify` computes every number again and compares.",
+            "",
+            "```toml",
+            run.recipe.toml().strip(),
+            "```",
+        ]
+    )

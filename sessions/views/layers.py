@@ -1,0 +1,47 @@
+"""`layers`: how much of a push has arrived at every later layer, along the path: a map of medians over one group."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sessions.chart import HeatMap
+from sessions.crowd import Crowd, CurveGroup
+from sessions.views import METRIC_LABELS, VIEWS, Choice, View
+from sessions.views.bands import band_of
+
+
+def outputs(crowd: Crowd) -> list[str]:
+    """Reads of the residual stream, in the order of the layers."""
+    return [read for read in crowd.reads if read.endswith(("hook_resid_post", "hook_resid_pre", "hook_resid_mid"))]
+
+
+def _shown(crowd: Crowd, choice: Choice) -> tuple[CurveGroup, str]:
+    metric = "flips" if choice.metric == "flips" else "size"
+    return crowd.groups[choice.group % len(crowd.groups)], metric
+
+
+def _make(crowd: Crowd, choice: Choice) -> HeatMap | None:
+    reads = outputs(crowd)
+    if len(reads) < 2 or not crowd.groups:
+        return None
+    group, metric = _shown(crowd, choice)
+    if metric == "flips":
+        reads = [read for read in crowd.reads if read.endswith("hook_post")] or reads
+    bands = [band_of(group, read, metric) for read in reads]
+    return HeatMap(
+        x=bands[0].coordinate[1:],
+        rows=tuple(read.removeprefix("blocks.") for read in reads),
+        values=np.stack([band.median[1:] for band in bands]),
+        label=f"{METRIC_LABELS[metric]}, median of {len(group.curves)} curves of {group.name}",
+        x_label=crowd.x_label,
+    )
+
+
+def _title(crowd: Crowd, choice: Choice) -> str:
+    if not crowd.groups:
+        return "layers"
+    group, metric = _shown(crowd, choice)
+    return f"{METRIC_LABELS[metric]} at every layer: {group.name}"
+
+
+VIEWS.register(View("layers", 5, _title, _make, frozenset({"group", "metric"})))
