@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Final
 
 import numpy as np
 
@@ -17,6 +18,9 @@ from engine.results import BaseResult, CurveResult, Event, Note, Series, Sketch,
 from engine.shards import Shard, shards
 from engine.summarise import curve_result
 from engine.sweep import Start, Sweep
+
+SKETCHED: Final = 128
+"""Of more curves, nobody looks at the first points of each."""
 
 
 def rays(lab: Laboratory) -> Iterator[Event]:
@@ -117,7 +121,7 @@ class _Work:
             if isinstance(swept, Note):
                 yield swept
                 continue
-            if swept.steps and self._lab.live:
+            if swept.steps and self._lab.live and self._lab.n_curves <= SKETCHED:
                 yield Sketches(tuple(self._sketches(list(swept.steps))))
             for direction in swept.directions:
                 for b in range(len(self._bases)):

@@ -27,15 +27,15 @@ from engine.experiments import EXPERIMENTS
 from engine.protocol import Held, RunRequest
 from engine.recipe import Recipe, parse_recipe, parse_toml, read_recipe, with_overrides
 from engine.results import CurveResult, Event, Note, Progress, RunEnded, RunStarted
-from engine.shards import Layout
 from engine.worker import WorkerOptions
 from sessions.catalogue import one_run
 from sessions.digest import digest, digest_lines, table_lines, win_rates
 from sessions.paths import Places, new_folder
 from sessions.reader import RECIPE_FILE, Run, read_run
-from sessions.runner import run_to_end
+from sessions.runner import held_of, run_to_end
 from sessions.schema import plain, to_line
 from sessions.store import RunWriter
+from sessions.timeleft import TimeLeft
 
 REPORT_SECONDS: Final = 5.0
 
@@ -94,7 +94,7 @@ def run_batch(options: BatchOptions, where: Places) -> int:
             whole = before.record["status"] == "done" and (options.out / "curves.parquet").exists()
             _conclude(before if whole else RunWriter.repair(options.out), options.form)
             return 0
-        writer, held = RunWriter.resume(options.out), _held(before)
+        writer, held = RunWriter.resume(options.out), held_of(before)
     else:
         folder = options.out or new_folder(where.sessions, Path(options.recipe).name.removesuffix(".toml"))
         writer, held = RunWriter.create(folder, recipe), Held()
@@ -105,17 +105,6 @@ def run_batch(options: BatchOptions, where: Places) -> int:
             _say("\n".join(_digest(run)))
         raise error
     return _conclude(run, options.form)
-
-
-def _held(run: Run) -> Held:
-    """What a stopped run already holds."""
-    return Held(
-        curves=frozenset(c.summary.curve for c in run.curves),
-        bases=frozenset(b.base for b in run.bases),
-        rows=run.tables,
-        base_vectors={b.base: b.vector for b in run.bases},
-        layout=Layout.recorded(run.record.get("layout") or {}),
-    )
 
 
 def _compute(
@@ -198,6 +187,7 @@ class _Reporter:
         self._last = 0.0
         self._live = sys.stderr.isatty()
         self._open_line = False
+        self._left = TimeLeft()
 
     def take(self, event: Event) -> None:
         match event:
@@ -211,7 +201,9 @@ class _Reporter:
                 self._line(f"{level}: {text}")
             case Progress(text, done, total, rate):
                 speed = f", {rate:,.0f} steps/s" if rate else ""
-                self._status(f"{text}: {done} of {total}{speed}" if total else text, last=total > 0 and done == total)
+                left = self._left.after(done, total, time.monotonic()) if total else ""
+                line = f"{text}: {done} of {total}{speed}{', ' + left if left else ''}" if total else text
+                self._status(line, last=total > 0 and done == total)
             case CurveResult():
                 pass
 

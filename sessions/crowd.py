@@ -20,6 +20,8 @@ from engine.results import CurveResult, Series, Summary
 from sessions.kinds import Look, look
 
 LETTERS: Final = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+REAL: Final = "real"
+"""The prompt's own activation and those of other texts, in one group."""
 PALETTE: Final = (
     (0, 178, 130), (230, 120, 30), (86, 180, 233), (204, 121, 167), (240, 190, 60), (150, 150, 150),
     (213, 94, 94), (0, 130, 200), (140, 150, 90), (190, 160, 230),
@@ -118,8 +120,12 @@ class Crowd:
     def groups(self) -> tuple[CurveGroup, ...]:
         """In order of appearance."""
         found: dict[tuple[str, str], list[CurveResult]] = {}
+        together = frozenset({"prompt", "real-other"}) <= {curve.summary.base_kind for curve in self.curves}
         for curve in self.curves:
-            found.setdefault((curve.summary.base_kind, curve.summary.kind), []).append(curve)
+            base = curve.summary.base_kind
+            # Both are real activations in their own text.
+            base = REAL if together and base in ("prompt", "real-other") else base
+            found.setdefault((base, curve.summary.kind), []).append(curve)
         bases, kinds = ({pair[i] for pair in found} for i in (0, 1))
         looks = _looks(list(found), several_bases=len(bases) > 1, several_kinds=len(kinds) > 1)
         return tuple(

@@ -59,6 +59,7 @@ _LOOKS: Final = {
 }
 _BASES: Final = {
     "prompt": Look("P", (235, 235, 235)),
+    "real": Look("R", (230, 120, 30)),
     "real-other@site": Look("H", (240, 190, 60)),
     "sae-reconstruction": Look("t", (200, 170, 60)),
     "sae-reconstruction@site": Look("T", (220, 200, 120)),

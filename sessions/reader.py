@@ -78,6 +78,14 @@ def is_run(folder: Path) -> bool:
     return any((folder / name).exists() for name in (RECIPE_FILE, RECORD_FILE, EVENTS_FILE))
 
 
+def recorded_status(folder: Path) -> str:
+    """What `run.json` says of a run without reading its events; `unknown` where it cannot be read."""
+    try:
+        return str(json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))["status"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "unknown"
+
+
 def read_run(folder: Path) -> Run:
     """Read a run folder.
 

@@ -1,4 +1,4 @@
-"""Sending one recipe to a worker and waiting for its end: shared by batch and verify.
+"""Sending one recipe to a worker and waiting for its end, and what a stopped run need not compute again.
 
 Knows requests and deadlines; does not know what is done with the events.
 """
@@ -11,8 +11,10 @@ from typing import Final
 
 from engine.client import Worker
 from engine.errors import BY_NAME, DirscopeError, InterruptedByUser, RunFailedError, TimeLimitError
-from engine.protocol import Answer, CancelRequest, Failed, RunRequest
+from engine.protocol import Answer, CancelRequest, Failed, Held, RunRequest
 from engine.results import Event, RunEnded
+from engine.shards import Layout
+from sessions.reader import Run
 
 GRACE_SECONDS: Final = 3.0
 """How long a worker may take to notice a cancel, which it looks for between chunks, before it is ended."""
@@ -73,3 +75,14 @@ def run_to_end(
                 continue
             case event:
                 on_event(event)
+
+
+def held_of(run: Run) -> Held:
+    """What a stopped run already holds."""
+    return Held(
+        curves=frozenset(c.summary.curve for c in run.curves),
+        bases=frozenset(b.base for b in run.bases),
+        rows=run.tables,
+        base_vectors={b.base: b.vector for b in run.bases},
+        layout=Layout.recorded(run.record.get("layout") or {}),
+    )

@@ -46,6 +46,7 @@ ACTIONS: Final = (
     ),
     Action("write-on", "x", "write_on", "write on", "What the model goes on to write with this direction added"),
     Action("features", "f", "workbench", "features", "The SAE workbench: features of this token, cards, search"),
+    Action("experiments", "E", "experiments", "experiments", "Run an experiment from here: many bases, live", True),
     Action(
         "decompose", "D", "decompose", "decompose", "The direction under the cursor as a sum of SAE features", False
     ),

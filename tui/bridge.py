@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Literal
 
 from textual.message import Message
@@ -23,6 +24,7 @@ from engine.protocol import (
     AskRequest,
     CancelRequest,
     Failed,
+    Held,
     Reply,
     RunRequest,
 )
@@ -31,6 +33,8 @@ from engine.recipe import Recipe
 from engine.results import CurveResult, Event, RowResult, RunEnded, Sketches
 from engine.worker import WorkerOptions
 from sessions.catalogue import Session
+from sessions.reader import read_run
+from sessions.runner import held_of
 from sessions.store import RunWriter
 from tui.messages import Answered, EngineDied, RunEvents, RunFailed, RunKept
 
@@ -58,6 +62,8 @@ class _Start:
     id: int
     recipe: Recipe
     session: Session
+    stopped: Path | None = None
+    """The folder of a stopped run to go on with."""
 
 
 class Bridge:
@@ -89,12 +95,19 @@ class Bridge:
         self._thread.start()
         self._started = True
 
-    def run(self, recipe: Recipe, session: Session) -> int:
-        """Compute a recipe into the session, ending whatever runs; gives the run's id."""
+    def run(self, recipe: Recipe, session: Session, keep: bool = False, stopped: Path | None = None) -> int:
+        """Compute a recipe into the session, ending whatever runs; gives the run's id.
+
+        Args:
+            keep: whether its results are kept when a newer run ends it.
+            stopped: the folder of a stopped run of this recipe, which goes on where it was.
+        """
         self._next_id += 1
+        if keep:
+            self._kept_when_stopped.add(self._next_id)
         if self._started and not self._thread.is_alive():
             self._post(RunFailed(self._next_id, "There is no worker any more: leave the app and see dirscope doctor."))
-        self._orders.put(_Start(self._next_id, recipe, session))
+        self._orders.put(_Start(self._next_id, recipe, session, stopped))
         return self._next_id
 
     def ask(self, recipe: Recipe, question: Question) -> int:
@@ -152,14 +165,19 @@ class Bridge:
             if order is None:
                 return False
             if isinstance(order, _Start):
-                self._close("superseded", keep_results=False)
+                self._close("superseded", self._open is not None and self._open.id in self._kept_when_stopped)
+                held = Held()
                 try:
-                    writer = order.session.new_run(order.recipe)
+                    if order.stopped is None:
+                        writer = order.session.new_run(order.recipe)
+                    else:
+                        held, writer = held_of(read_run(order.stopped)), RunWriter.resume(order.stopped)
                 except DirscopeError as error:
                     self._post(RunFailed(order.id, str(error)))
                     continue
-                self._open = _Open(order.id, writer, order.session)
-                self._worker.send(RunRequest(order.id, order.recipe, live=True))
+                results = len(held.curves) + sum(len(rows) for rows in held.rows.values())
+                self._open = _Open(order.id, writer, order.session, results)
+                self._worker.send(RunRequest(order.id, order.recipe, held, live=True))
             else:
                 if isinstance(order, AskRequest):
                     self._asked.add(order.id)

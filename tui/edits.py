@@ -140,6 +140,49 @@ def with_experiment(recipe: Recipe, name: str, options: Mapping[str, Any]) -> Re
     return parse_recipe({k: v for k, v in data.items() if k != "expect"})
 
 
+def experiment_at(recipe: Recipe, name: str) -> Recipe:
+    """An experiment of its own bases, directions and path on the same model, prompt, token and hook.
+
+    Raises:
+        RecipeError: It cannot be made of this recipe.
+    """
+    data = recipe.data()
+    site = {k: v for k, v in data["site"].items() if k not in ("read", "read_position")}
+    kept: dict[str, Any] = {k: data[k] for k in ("seed", "model", "population", "sae")}
+    return parse_recipe({**kept, "site": site, "experiment": name, "metrics": {"level": recipe.metrics.level}})
+
+
+def sections_toml(recipe: Recipe, sections: Sequence[str]) -> str:
+    """Some sections of a recipe as TOML to edit, what is not set left out."""
+    data = recipe.data()
+    found = {name: _said(data[name]) for name in sections if name in data}
+    lists = {k: v for k, v in found.items() if isinstance(v, list)}
+    text = tomli_w.dumps({k: v for k, v in found.items() if k not in lists and v != {}})
+    tables = (f"[[{key}]]\n{tomli_w.dumps(item)}" for key, items in lists.items() for item in items)
+    return "\n".join([text, *tables]).strip() + "\n"
+
+
+def _said(value: Any) -> Any:
+    """Without what is empty, such as features that are not projected out."""
+    if isinstance(value, dict):
+        return {k: _said(v) for k, v in value.items() if v != []}
+    return [_said(v) for v in value] if isinstance(value, list) else value
+
+
+def with_sections(recipe: Recipe, sections: Sequence[str], text: str) -> Recipe:
+    """The recipe with these sections as the text has them; what the text leaves out has its default.
+
+    Raises:
+        RecipeError: The text is not TOML, has another section, or gives no valid recipe.
+    """
+    given = parse_toml(text, "The text", 'bases = [{kind = "prompt"}]')
+    strange = [name for name in given if name not in sections]
+    if strange:
+        raise RecipeError(f"'{strange[0]}' is not one of the sections to edit here: {', '.join(sections)}.")
+    data = {k: v for k, v in recipe.data().items() if k not in (*sections, "expect")}
+    return parse_recipe({**data, **given})
+
+
 def as_curves(recipe: Recipe) -> Recipe:
     """The recipe itself where it gives curves; else curves of the same directions at the same site."""
     return with_experiment(recipe, "probe", {}) if EXPERIMENTS[recipe.experiment].tables else recipe

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from engine.dictionaries.evidence import EvidenceFile
 from engine.dictionaries.pursuit import Dictionary, pursue
-from engine.drawing import Base
+from engine.drawing import SAME, Base
 from engine.errors import SaeError
 
 ENCODED_AT_ONCE: Final = 1_000_000
@@ -121,8 +121,13 @@ class Sae:
         return self._output(self.module.decode(torch.from_numpy(np.asarray(f)).to(self.module.W_dec)))
 
     def contributions(self, base: Base, features: Sequence[int]) -> NDArray[np.float64]:
-        """decode(f) - decode(f with f_i = 0) of each [n, d_hook]; of one unit of activation for one that is off."""
-        return self._differences(base, self.activations(base), list(features))
+        """decode(f) - decode(f with f_i = 0) of each [n, d_hook]; of one unit of activation for one that is off.
+
+        Off is also what is on by rounding alone, of which nothing would be left in float32.
+        """
+        f = self.activations(base)
+        rounding = np.abs(f) * self.lengths <= SAME * np.linalg.norm(base.vector)
+        return self._differences(base, np.where(rounding, 0.0, f), list(features))
 
     def units(self, base: Base, features: Sequence[int]) -> NDArray[np.float64]:
         """The same of one unit of activation each, whatever is on [n, d_hook]."""

@@ -132,7 +132,7 @@ def _cloud(lab: Laboratory, radius: float | None) -> Iterator[Event]:
             {
                 "sort": sort,
                 "text": text,
-                "tokens": len(ids),
+                "tokens": len(ids) - int(lab.where.bos),
                 "same_token": same,
                 "distance": distance,
                 "share_of_typical": distance / typical,

@@ -30,14 +30,17 @@ class Choose(ModalScreen[str | None]):
         Binding("k", "up", show=False),
     ]
 
-    def __init__(self, title: str, options: Sequence[tuple[str, str | Text]], current: str | None = None) -> None:
+    def __init__(
+        self, title: str, options: Sequence[tuple[str, str | Text]], current: str | None = None, wide: bool = False
+    ) -> None:
         super().__init__()
         self._title = title
         self._options = options
         self._current = current
+        self._wide = wide
 
     def compose(self) -> ComposeResult:
-        with Vertical(classes="dialog"):
+        with Vertical(classes="dialog reading" if self._wide else "dialog"):
             yield Label(self._title, classes="dialog-title")
             # Labels hold prompts and paths: brackets in them are no markup.
             yield OptionList(*[Option(label, id=key) for key, label in self._options], markup=False)
@@ -93,15 +96,18 @@ class EditText(ModalScreen[str | None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [*BACK, Binding("ctrl+s", "done", "done", priority=True)]
 
-    def __init__(self, title: str, text: str, check: Callable[[str], object], note: str = "") -> None:
+    def __init__(
+        self, title: str, text: str, check: Callable[[str], object], note: str = "", tall: bool = False
+    ) -> None:
         super().__init__()
         self._title = title
         self._text = text
         self._check = check
         self._note = note
+        self._tall = tall
 
     def compose(self) -> ComposeResult:
-        with Vertical(classes="dialog"):
+        with Vertical(classes="dialog tall" if self._tall else "dialog"):
             yield Label(self._title, classes="dialog-title")
             yield TextArea(self._text, id="text", tab_behavior="focus")
             yield Static(self._note, id="refusal", markup=False)
@@ -110,7 +116,8 @@ class EditText(ModalScreen[str | None]):
     def on_mount(self) -> None:
         area = self.query_one(TextArea)
         area.focus()
-        area.move_cursor(area.document.end)
+        if not self._tall:
+            area.move_cursor(area.document.end)
 
     def action_done(self) -> None:
         text = self.query_one(TextArea).text

@@ -81,16 +81,23 @@ class HostScreen(Screen[None]):
         self.app.push_screen(dialog)
         self.ask(question, dialog.fill)
 
-    def run_for(self, guest: Guest, recipe: Recipe) -> None:
-        """Compute a recipe into the session; its events go to the guest. Ends whatever runs."""
+    def run_for(self, guest: Guest, recipe: Recipe, stopped: Path | None = None) -> None:
+        """Compute a recipe into the session, or go on with a stopped run; its events go to the guest.
+
+        Ends whatever runs. What a guest's run has is kept, whatever ends it.
+        """
         if self.bridge is not None and self.session is not None:
             self._overtaken |= self.is_computing
-            self._guest = self.bridge.run(recipe, self.session), guest
+            self._guest = self.bridge.run(recipe, self.session, keep=True, stopped=stopped), guest
+
+    def stop_guest(self) -> None:
+        """Stop the guest's run, keeping what it has."""
+        if self.bridge is not None and self._guest is not None:
+            self.bridge.cancel(self._guest[0])
 
     def say_goodbye(self) -> None:
         """The guest has left: its run is stopped, keeping what it has."""
-        if self.bridge is not None and self._guest is not None:
-            self.bridge.cancel(self._guest[0])
+        self.stop_guest()
         self._guest = None
 
     def on_screen_resume(self) -> None:

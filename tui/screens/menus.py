@@ -5,13 +5,13 @@ Each function opens a dialog over a screen and hands the answer back to it. Know
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.directions import DIRECTIONS
 from engine.errors import DirscopeError
+from engine.experiments import EXPERIMENTS
 from engine.hooks import hook_names
 from engine.recipe import Recipe
 from sessions.catalogue import Session, entries, run_folders
@@ -23,7 +23,11 @@ from tui import edits
 from tui.messages import KindToggled
 from tui.player import Player
 from tui.screens.dialogs import Choose, EditText, TwoPrompts
+from tui.screens.experiment import ExperimentScreen
+from tui.screens.host import HostScreen
+from tui.screens.running import as_text, session_of, title_of, unused
 from tui.screens.showing import play_again, show_stored
+from tui.screens.tables import TablesScreen
 from tui.widgets.direction_list import kinds_in_order
 
 if TYPE_CHECKING:
@@ -92,6 +96,33 @@ def _tables_of(screen: ProbeScreen, kind: str) -> list[dict[str, Any]]:
     return [s for s in edits.direction_data(screen.recipe) if s["kind"] == kind]
 
 
+def pick_experiment(screen: ProbeScreen) -> None:
+    """Ask which experiment is wanted, and run it on this model, prompt, token and hook."""
+    if screen.bridge is None:
+        screen.complain("This is a replay, which has no model: open its session with dirscope SESSION to experiment.")
+        return
+
+    def use(name: str | None) -> None:
+        if name is None:
+            return
+        try:
+            recipe = edits.experiment_at(screen.recipe, name)
+        except DirscopeError as error:
+            screen.complain(str(error))
+            return
+        screen.app.push_screen(screen_of(screen, recipe))
+
+    labels = [(e.name, f"{e.name:<21}{e.summary}") for e in EXPERIMENTS.values() if e.name != "probe"]
+    screen.app.push_screen(Choose("experiment on this prompt, token and hook", sorted(labels), wide=True), use)
+
+
+def screen_of(host: HostScreen, recipe: Recipe) -> ExperimentScreen | TablesScreen:
+    """The screen that shows an experiment."""
+    if EXPERIMENTS[recipe.experiment].tables:
+        return TablesScreen(host, recipe, title_of(recipe))
+    return ExperimentScreen(host, recipe)
+
+
 def pick_kind(screen: ProbeScreen) -> None:
     """Ask which of the kinds that the list does not show is wanted."""
     unlisted = [k for k in kinds_in_order() if k not in USUAL and not edits.count_of(screen.recipe, k)]
@@ -113,13 +144,12 @@ def export_run(screen: ProbeScreen) -> None:
     def use(form: str | None) -> None:
         if form is None:
             return
-        session = f"{folder.parent.parent.name}-" if folder.parent.name == "runs" else ""
         curves = screen.drawn.curves
         curve = curves[screen.view.curve].summary.curve if 0 <= screen.view.curve < len(curves) else 0
         which = f"-curve-{curve}" if form == "py" else ""
-        file = _unused(Path.cwd() / f"dirscope-{session}{folder.name}{which}.{form}")
+        file = unused(Path.cwd() / f"dirscope-{session_of(folder)}{folder.name}{which}.{form}")
         try:
-            export(folder, form, file, Part(curve))
+            export(folder, form, file, Part(curve, draw=as_text))
             if form == "py":
                 screen.app.copy_to_clipboard(file.read_text(encoding="utf-8"))
         except DirscopeError as error:
@@ -129,12 +159,6 @@ def export_run(screen: ProbeScreen) -> None:
 
     said = {"py": "py   the curve under the cursor as transformer-lens code, copied too"}
     screen.app.push_screen(Choose("export this run as", [(f, said.get(f, f)) for f in FORMATS]), use)
-
-
-def _unused(file: Path) -> Path:
-    """The file, or its name with the first number that nothing has yet."""
-    numbered = (file.with_stem(f"{file.stem}-{n}") for n in itertools.count(2))
-    return next(f for f in itertools.chain([file], numbered) if not f.exists())
 
 
 def copy_summary(screen: ProbeScreen) -> None:

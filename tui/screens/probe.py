@@ -337,6 +337,9 @@ class ProbeScreen(HostScreen):
     def action_workbench(self) -> None:
         asking.open_workbench(self)
 
+    def action_experiments(self) -> None:
+        menus.pick_experiment(self)
+
     def action_decompose(self) -> None:
         asking.decompose_curve(self)
 

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any, Final
 from textual.widgets import Input
 
 from engine.errors import DirscopeError
-from engine.results import RunStarted
+from engine.results import CurveResult, Event, RunStarted
 from sessions.catalogue import RUNS
 from sessions.reader import Run, read_run
 from tui.edits import as_curves
 from tui.picture import Picture
+from tui.screens.experiment import ExperimentScreen
+from tui.screens.running import title_of
 from tui.screens.tables import TablesScreen
 from tui.widgets.direction_list import DirectionList
 
@@ -32,14 +34,23 @@ def show_stored(screen: ProbeScreen, folder: Path) -> None:
     """Show a run from disk, whole and at once: its tables, over the curves of the last run before it that has some."""
     try:
         run = read_run(folder)
-        with_curves = run if run.curves or not run.tables else _curves_before(folder)
+        crowd = bool(run.curves) and run.recipe.experiment != "probe"
+        below = run if not crowd and (run.curves or not run.tables) else _curves_before(folder)
     except DirscopeError as error:
         screen.complain(str(error))
         return
-    _show_curves(screen, with_curves or run)
-    if run.tables and not run.curves:
-        title = f"{run.recipe.experiment}, {folder.name}, {run.record.get('why') or run.status}"
-        screen.app.push_screen(TablesScreen(None, run.recipe, title, rows=list(run.rows)))
+    _show_curves(screen, below or replace(run, events=tuple(e for e in run.events if not _is_curve(e[1]))))
+    if crowd:
+        events = [event for _, event in run.events]
+        screen.app.push_screen(ExperimentScreen(screen, run.recipe, events, folder))
+    elif run.tables and not run.curves:
+        title = f"{title_of(run.recipe)}, {folder.name}, {run.record.get('why') or run.status}"
+        host = screen if screen.bridge is not None else None
+        screen.app.push_screen(TablesScreen(host, run.recipe, title, rows=list(run.rows), folder=folder))
+
+
+def _is_curve(event: Event) -> bool:
+    return isinstance(event, CurveResult)
 
 
 def _curves_before(folder: Path) -> Run | None:
@@ -50,7 +61,7 @@ def _curves_before(folder: Path) -> Run | None:
             run = read_run(candidate)
         except DirscopeError:
             continue
-        if run.curves:
+        if run.curves and run.recipe.experiment == "probe":
             return run
     return None
 

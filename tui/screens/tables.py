@@ -22,6 +22,9 @@ from engine.results import Event, Note, Progress, RowResult, RunEnded, RunStarte
 from sessions.digest import number, splice_lines
 from sessions.pictures import PICTURES, picture_of
 from sessions.printable import printable
+from sessions.timeleft import TimeLeft
+from tui.screens import running
+from tui.screens.dialogs import Help
 from tui.screens.host import HostScreen
 from tui.widgets.curve_plot import CurvePlot
 
@@ -40,12 +43,23 @@ class TablesScreen(Screen[None]):
         title: what it is, for people.
         rows: of a run on disk.
         first: the table to show as soon as it has rows, and the column that it is sorted by.
+        folder: of a run on disk.
     """
 
+    HELP = """\
+## Tables
+
+Rows of a run as they come, and a picture where a table has one. **tab** goes to the next table, **s** sorts by the next
+column (or press a column's head), **r** the other way. What never happens comes last.
+"""
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q", "leave", "back", id="tables.back", tooltip="Stop what runs and go back"),
         Binding("s", "sort", "sort", id="tables.sort", tooltip="Sort by the next column"),
         Binding("r", "reverse", "reverse", id="tables.reverse", tooltip="Sort the other way"),
+        Binding("t", "edit", "edit", id="tables.edit", tooltip="Edit bases, directions, path and options as TOML"),
+        Binding("space", "pause", "stop/go on", id="tables.pause", tooltip="Stop, keeping all; or go on from there"),
+        Binding("e", "export", "export", id="tables.export", tooltip="A report, a picture or the numbers"),
+        Binding("question_mark,f1", "help", "help", id="tables.help", tooltip="What is shown and every key"),
         Binding("tab", "next_table", "table", id="tables.next", tooltip="The next table", priority=True),
     ]
 
@@ -56,6 +70,7 @@ class TablesScreen(Screen[None]):
         title: str,
         rows: list[RowResult] | None = None,
         first: tuple[str, str] | None = None,
+        folder: Path | None = None,
     ) -> None:
         super().__init__()
         self._host = host
@@ -71,6 +86,10 @@ class TablesScreen(Screen[None]):
         self._drawn: tuple[object, ...] = ()
         self._filled: tuple[object, ...] = ()
         self._ordered = 0.0
+        self.folder = folder
+        """Of the run, once it is on disk to its end."""
+        self._left = ""
+        self._time = TimeLeft()
         self.ended = rows is not None
         """Whether the run is over."""
         for row in rows or []:
@@ -91,7 +110,7 @@ class TablesScreen(Screen[None]):
         self.query_one("#tables-plot").can_focus = False
         self.query_one(DataTable).focus()
         self.set_interval(REFRESH_SECONDS, self._paint)
-        if self._host is not None:
+        if self._host is not None and not self.ended:
             self._host.run_for(self, self.recipe)
         self._paint()
 
@@ -108,18 +127,20 @@ class TablesScreen(Screen[None]):
                 self.tables.setdefault(table, []).append(dict(values))
             case Progress(text, done, total):
                 self._status = f"{text}: {done} of {total}" if total else text
+                self._left = self._time.after(done, total, time.monotonic()) if total else ""
             case Note(text):
                 self._notes.append(text)
             case RunStarted(info):
                 self._notes += list(info.get("warnings", []))
             case RunEnded(status, why):
-                self._status = why or status
+                self._status, self._left = why or status, ""
                 self.ended = True
             case _:
                 pass
 
     def kept(self, folder: Path) -> None:
         """The run is whole on disk."""
+        self.folder = folder
         self._status = f"saved {folder.name}: {folder / 'tables'}"
 
     def failed(self, why: str) -> None:
@@ -132,7 +153,9 @@ class TablesScreen(Screen[None]):
 
     def _paint(self) -> None:
         total = sum(len(rows) for rows in self.tables.values())
-        self.query_one("#tables-head", Static).update(f" {self._title} · {printable(self._status)}")
+        self.query_one("#tables-head", Static).update(
+            f" {self._title} · {printable(self._status)}{' · ' + self._left if self._left else ''}"
+        )
         notes = self.query_one("#tables-notes", Static)
         lines = [*self._notes, *splice_lines(self.tables.get(self._current, []))]
         notes.update("\n".join(printable(n) for n in lines))
@@ -231,6 +254,26 @@ class TablesScreen(Screen[None]):
 
     def action_next_table(self) -> None:
         self.query_one(Tabs).action_next_tab()
+
+    def action_edit(self) -> None:
+        host = self._host
+        if host is not None:
+            running.edit(
+                self,
+                self.recipe,
+                lambda recipe: self.app.switch_screen(TablesScreen(host, recipe, running.title_of(recipe))),
+            )
+
+    def action_pause(self) -> None:
+        if self._host is not None:
+            self._status = running.stop_or_go_on(self, self._host) or self._status
+            self._paint()
+
+    def action_export(self) -> None:
+        running.export_from(self, self.folder, self._current if self._current in PICTURES else None)
+
+    def action_help(self) -> None:
+        self.app.push_screen(Help(running.help_for(self)))
 
     def action_leave(self) -> None:
         if self._host is not None:

@@ -1,0 +1,126 @@
+"""What screens of a run share: its title, editing its recipe, stopping and going on, exporting, help.
+
+Knows recipes, hosts and dialogs; draws nothing itself.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from textual.binding import Binding
+from textual.screen import Screen
+
+from engine.errors import DirscopeError
+from engine.recipe import Recipe
+from sessions.export import FORMATS, Part, export
+from sessions.reader import recorded_status
+from tui import edits
+from tui.plotting import draw
+from tui.screens.dialogs import Choose, EditText
+from tui.screens.host import Guest, HostScreen
+
+SECTIONS: Final = ("seed", "bases", "directions", "path", "metrics", "options", "population")
+"""What defines an experiment beside the model and the site."""
+
+
+class Shown(Guest, Protocol):
+    """A screen that shows a run."""
+
+    recipe: Recipe
+    folder: Path | None
+
+
+def title_of(recipe: Recipe) -> str:
+    """What is computed where, on one line."""
+    n = sum(spec.count for spec in recipe.bases)
+    kinds = sum(spec.count for spec in recipe.directions)
+    weights = "" if recipe.model.weights == "trained" else " untrained"
+    path = f"{recipe.path.mode} {recipe.path.steps} steps"
+    name = recipe.model.name.rstrip("/").rsplit("/", 1)[-1]
+    return f"{recipe.experiment} · {name}{weights} · {recipe.site.write} · {n} bases x {kinds} directions · {path}"
+
+
+def edit(screen: Screen[None], recipe: Recipe, then: Callable[[Recipe], object]) -> None:
+    """Ask for other bases, directions, path and options, as TOML."""
+
+    def use(text: str | None) -> None:
+        if text is not None and (new := edits.with_sections(recipe, SECTIONS, text)) != recipe:
+            then(new)
+
+    start = edits.sections_toml(recipe, SECTIONS)
+    note = "what defines this experiment; a new run is computed, the old one is kept"
+    title = f"{recipe.experiment} as TOML"
+    screen.app.push_screen(
+        EditText(title, start, lambda text: edits.with_sections(recipe, SECTIONS, text), note, tall=True), use
+    )
+
+
+def stop_or_go_on(screen: Shown, host: HostScreen) -> str:
+    """Stop what runs, or go on with what was stopped; gives what to say, or nothing."""
+    if host.bridge is None:
+        return ""
+    if not screen.ended:
+        host.stop_guest()
+        return "stopping"
+    if screen.folder is None or recorded_status(screen.folder) == "done":
+        return ""
+    screen.ended = False
+    host.run_for(screen, screen.recipe, stopped=screen.folder)
+    return "going on"
+
+
+def export_from(screen: Screen[Any], folder: Path | None, view: str | None) -> None:
+    """Ask for a format and write a run into the current directory."""
+    if folder is None:
+        screen.notify("This run is not on disk to its end yet: stop it, or wait.", severity="warning", markup=False)
+        return
+
+    def use(form: str | None) -> None:
+        if form is None:
+            return
+        file = unused(Path.cwd() / f"dirscope-{session_of(folder)}{folder.name}.{form}")
+        try:
+            export(folder, form, file, Part(view=view if form in ("svg", "png") else None, draw=as_text))
+        except DirscopeError as error:
+            screen.notify(str(error), severity="error", timeout=10, markup=False)
+        else:
+            screen.notify(str(file), title="exported", markup=False)
+
+    said = {
+        "md": "md   a report to send: numbers, pictures, caveats",
+        "svg": "svg  this picture",
+        "png": "png  this picture",
+    }
+    order = ["md", "svg", "png", *(f for f in FORMATS if f not in ("md", "svg", "png"))]
+    screen.app.push_screen(Choose("export this run as", [(f, said.get(f, f)) for f in order]), use)
+
+
+def as_text(chart: Any, width: int, height: int) -> str:
+    """A chart for a page of text."""
+    return draw(chart, width, height).plain
+
+
+def session_of(folder: Path) -> str:
+    """The session's name in front of a run's number, where it is of one."""
+    return f"{folder.parent.parent.name}-" if folder.parent.name == "runs" else ""
+
+
+def unused(file: Path) -> Path:
+    """The file, or its name with the first number that nothing has yet."""
+    numbered = (file.with_stem(f"{file.stem}-{n}") for n in itertools.count(2))
+    return next(f for f in itertools.chain([file], numbered) if not f.exists())
+
+
+def help_for(screen: Screen[Any]) -> str:
+    """What the screen shows, then its keys."""
+    keys = [b for b in type(screen).BINDINGS if isinstance(b, Binding)]
+    names = {"question_mark": "?", "escape": "esc"}
+    rows = "\n".join(
+        f"| `{' '.join(names.get(k, k) for k in b.key.split(','))}` | {b.tooltip or b.description} |"
+        for b in keys
+        if b.tooltip
+    )
+    return f"{screen.HELP}\n\n| key | does |\n|---|---|\n{rows}"
