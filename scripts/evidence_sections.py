@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from engine.expect import Aggregate, bootstrap_interval, quantile, select, value_of
+from engine.aggregates import Aggregate, bootstrap_interval, quantile, select, value_of
 from sessions.printable import printable
 from sessions.reader import Run
 

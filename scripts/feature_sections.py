@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from engine.aggregates import Aggregate, quantile, value_of
 from engine.directions import DIRECTIONS
-from engine.expect import Aggregate, quantile, value_of
 from scripts.evidence_sections import count, median, wins
 from sessions.digest import CONTROLS, against_control
 from sessions.reader import Run

@@ -6,35 +6,32 @@ no terminal library.
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from engine.client import Worker
 from engine.errors import DirscopeError, InterruptedByUser, RunFailedError, TimeLimitError, UsageError, did_you_mean
-from engine.expect import Outcome, evaluate, parse_check
+from engine.expect import evaluate, parse_check
 from engine.experiments import EXPERIMENTS
 from engine.protocol import Held, RunRequest
 from engine.recipe import Recipe, parse_recipe, parse_toml, read_recipe, with_overrides
 from engine.results import CurveResult, Event, Note, Progress, RunEnded, RunStarted
 from engine.worker import WorkerOptions
 from sessions.catalogue import one_run
-from sessions.digest import digest, digest_lines, table_lines, win_rates
 from sessions.paths import Places, new_folder
 from sessions.reader import RECIPE_FILE, Run, read_run
 from sessions.runner import held_of, run_to_end
-from sessions.schema import plain, to_line
+from sessions.schema import to_line
 from sessions.store import RunWriter
+from sessions.summary import digest_of, summary_text
 from sessions.timeleft import TimeLeft
 
 REPORT_SECONDS: Final = 5.0
@@ -102,7 +99,7 @@ def run_batch(options: BatchOptions, where: Places) -> int:
     run, error = _compute(recipe, writer, held, options, where)
     if error is not None:
         if (run.curves or run.rows) and options.form != "jsonl":
-            _say("\n".join(_digest(run)))
+            _say("\n".join(digest_of(run)))
         raise error
     return _conclude(run, options.form)
 
@@ -237,54 +234,6 @@ def _conclude(run: Run, form: str) -> int:
     for outcome in failed:
         _say(f"expectation {outcome}")
     return 1 if failed else 0
-
-
-def summary_text(run: Run, outcomes: Sequence[Outcome], form: str) -> str:
-    """The summary of a run as text, csv (a row per curve) or json."""
-    if form == "csv":
-        if len(run.tables) > 1:
-            raise UsageError(f"csv holds one table, this run has {', '.join(run.tables)}: use --format json.")
-        rows: list[Mapping[str, Any]] = [asdict(s) for s in run.summaries]
-        rows = next(iter(run.tables.values()), rows)
-        buffer = io.StringIO()
-        writer = csv.DictWriter(buffer, fieldnames=list(rows[0]) if rows else ["curve"], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        return buffer.getvalue()
-    if form == "json":
-        document: dict[str, Any] = {
-            "run": str(run.folder),
-            "status": run.status,
-            "experiment": run.recipe.experiment,
-            "typical_distance": run.info.get("typical_distance"),
-            "unit": run.info.get("path", {}).get("unit"),
-            "kinds": [asdict(d) for d in digest(run.summaries)],
-            "win_rates": [asdict(w) for w in win_rates(run.summaries)],
-            "curves": [asdict(s) for s in run.summaries],
-            "tables": run.tables,
-            "expect": [asdict(o) for o in outcomes],
-        }
-        return json.dumps(plain(document), indent=2, allow_nan=False) + "\n"
-    info = run.info
-    site = info["site"]
-    what = f"{len(run.curves)} curves, typical distance {info['typical_distance']:.4g}"
-    if run.tables:
-        what = ", ".join(f"{len(rows)} rows of {name}" for name, rows in run.tables.items())
-    lines = [
-        f"{run.recipe.experiment}: {info['model']['name']}, {site['write']} at position {site['position']} "
-        f"({site['tokens'][site['position']]!r}), {what}",
-        *_digest(run),
-        *(str(o) for o in outcomes),
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _digest(run: Run) -> list[str]:
-    """A run in a few lines: its kinds of direction and how they compare, or its tables."""
-    if run.tables:
-        return [line for name, rows in run.tables.items() for line in table_lines(name, rows)]
-    unit = run.info.get("path", {}).get("unit", "")
-    return [*digest_lines(run.summaries, unit), *(str(w) for w in win_rates(run.summaries))]
 
 
 def _say(text: str) -> None:

@@ -13,9 +13,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from engine.aggregates import number_of
 from engine.contrasts import Group
 from engine.directions import DIRECTIONS
-from engine.expect import number_of
 from engine.results import CurveResult, Series, Summary
 from sessions.kinds import Look, look
 

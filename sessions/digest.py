@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from engine.aggregates import Aggregate, bootstrap_interval, number_of, quantile, value_of
 from engine.directions import DIRECTIONS
-from engine.expect import Aggregate, bootstrap_interval, number_of, quantile, value_of
 from engine.results import Summary
 from sessions.printable import printable
 

@@ -12,7 +12,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from engine.expect import Aggregate, bootstrap_interval, evaluate, parse_check, quantile
+from engine.aggregates import Aggregate, bootstrap_interval, quantile
+from engine.expect import evaluate, parse_check
 from engine.experiments import EXPERIMENTS
 from engine.results import Note
 from sessions.cautions import cautions, footnotes, letters

@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from engine.aggregates import Aggregate, bootstrap_interval, value_of
 from engine.contrasts import Measured, auc, ks
-from engine.expect import Aggregate, bootstrap_interval, value_of
 from engine.recipe import Recipe
 from sessions.crowd import BY_COLUMN, Crowd, CurveGroup
 from sessions.digest import CONTROLS, aligned

@@ -24,8 +24,9 @@ examples:
   dirscope --batch quickstart
   dirscope --batch recipe.toml --out run --set directions.0.count=4 --format json
 
-built-in recipes: decompose, kinds, late-layer, plateaus, plateaus-untrained, quickstart, rank-features, sae-fidelity,
-  sensitive-directions, steering
+built-in recipes: base-kinds, decompose, gpt2-plateaus, gpt2-sae-error, gpt2-sensitive, gpt2-synthetic, kinds, ladder,
+  late-layer, layers, natural-variation, plateaus, plateaus-untrained, propagation, quickstart, rank-features,
+  sae-error, sae-fidelity, sensitive-directions, steering, synthetic
 exit codes: 0 done, 1 the run or an expectation failed, 2 wrong usage or recipe, 3 model, device or SAE not loaded,
   4 time limit, 5 out of memory, 130 interrupted
 """

@@ -81,7 +81,7 @@ def _run(lab: Laboratory) -> Iterator[Event]:
 def _compared(curves: list[CurveResult], first: str, second: str, typical: float) -> dict[str, Any]:
     import numpy as np
 
-    from engine.expect import quantile, win_rate
+    from engine.aggregates import quantile, win_rate
 
     rows = [curve.summary for curve in curves]
     found: dict[str, Any] = {

@@ -61,8 +61,8 @@ def _plateau(lab: Laboratory, curves: list[CurveResult]) -> Any:
     """KL of all directions at each distance; gives the median threshold, None where most never reach the level."""
     import numpy as np
 
+    from engine.aggregates import quantile
     from engine.bands import band
-    from engine.expect import quantile
     from engine.results import RowResult
 
     whole = band([c.coordinate for c in curves], [c.kl for c in curves])

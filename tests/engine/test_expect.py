@@ -6,8 +6,9 @@ import math
 
 import pytest
 
+from engine.aggregates import Aggregate, value_of
 from engine.errors import RecipeError
-from engine.expect import Aggregate, evaluate, parse_check, value_of
+from engine.expect import evaluate, parse_check
 from engine.results import Summary
 
 

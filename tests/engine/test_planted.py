@@ -1,8 +1,8 @@
 """The positive control: a model with planted features and known thresholds, on which each experiment must find them.
 
 Tolerances: the model runs in float32 and the formula in float64. KL rises by some ten nats while the feature's share
-grows by 1/400, so that a share rounded by 1e-6 moves it by 4e-3 nats there, and by 1e-9 on the plateau; thresholds, read
-off the same steps, agree to 1e-4. Where something jumps is known to a step.
+grows by 1/400, so that a share rounded by 1e-6 moves it by 4e-3 nats there, and by 1e-9 on the plateau; thresholds,
+read off the same steps, agree to 1e-4. Where something jumps is known to a step.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import pytest
 import torch
 from sae_lens import StandardSAE, StandardSAEConfig
 
+from engine.aggregates import group, win_rate
 from engine.contrasts import auc
 from engine.curves import threshold
 from engine.dictionaries.loading import wrap_sae
-from engine.expect import group, win_rate
 from engine.foreign import as_model
 from engine.laboratory import Laboratory
 from engine.models import Model

@@ -7,8 +7,9 @@ import math
 import numpy as np
 import pytest
 
+from engine.aggregates import Aggregate, bootstrap_interval, value_of
 from engine.errors import RecipeError
-from engine.expect import Aggregate, bootstrap_interval, evaluate, parse_check, value_of
+from engine.expect import evaluate, parse_check
 from engine.laboratory import Laboratory
 from engine.models import Model
 from engine.protocol import Held

@@ -277,7 +277,7 @@ def test_exports_hold_every_value(run_folder: Path, tmp_path: Path) -> None:
     assert pq.read_table(tmp_path / "x.parquet").drop_columns(["run"]).equals(frame)
     lines = [json.loads(line) for line in (tmp_path / "x.jsonl").read_text().splitlines()]
     assert [line["value"] for line in lines] == frame["value"].to_pylist()
-    assert "| prompt | random | 2 |" in (tmp_path / "x.md").read_text()
+    assert "| random | 2 | 1 |" in (tmp_path / "x.md").read_text()
     assert "<svg" in (tmp_path / "x.svg").read_text()
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
     assert command("export", str(run_folder), "--format", "docx", "--out", "x", cwd=tmp_path).returncode == 2

@@ -62,6 +62,7 @@ class ExperimentScreen(Screen[None]):
         Binding("e", "export", "export", id="experiment.export", tooltip="A report, a picture or the numbers"),
         Binding("question_mark,f1", "help", "help", id="experiment.help", tooltip="What is shown and every key"),
     ]
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (22, "-tall")]  # noqa: RUF012 (an instance variable upstream)
     HELP = """\
 ## Experiment
 
@@ -154,7 +155,8 @@ Letters in brackets are cautions; what they say stands below the table.
         if not self.is_mounted:
             return
         left = f" · {self._left}" if self._left else ""
-        title = f" {running.title_of(self.recipe)} · {printable(self._status)}{left}"
+        # What changes comes first, where no narrow terminal cuts it off.
+        title = f" {printable(self._status)}{left} · {running.title_of(self.recipe)}"
         self.query_one("#experiment-head", Static).update(title)
         notes = self.query_one("#experiment-notes", Static)
         notes.update("\n".join(printable(note) for note in self._notes))

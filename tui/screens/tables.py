@@ -46,6 +46,7 @@ class TablesScreen(Screen[None]):
         folder: of a run on disk.
     """
 
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (22, "-tall")]  # noqa: RUF012 (an instance variable upstream)
     HELP = """\
 ## Tables
 
@@ -154,7 +155,7 @@ column (or press a column's head), **r** the other way. What never happens comes
     def _paint(self) -> None:
         total = sum(len(rows) for rows in self.tables.values())
         self.query_one("#tables-head", Static).update(
-            f" {self._title} · {printable(self._status)}{' · ' + self._left if self._left else ''}"
+            f" {printable(self._status)}{' · ' + self._left if self._left else ''} · {self._title}"
         )
         notes = self.query_one("#tables-notes", Static)
         lines = [*self._notes, *splice_lines(self.tables.get(self._current, []))]

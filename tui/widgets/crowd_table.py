@@ -14,7 +14,7 @@ from textual.app import RenderResult
 from textual.message import Message
 from textual.widget import Widget
 
-from engine.expect import quantile
+from engine.aggregates import quantile
 from sessions.cautions import cautions, footnotes, letters
 from sessions.crowd import Crowd, Scalar
 from sessions.digest import number

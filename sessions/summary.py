@@ -1,0 +1,87 @@
+"""What a batch run prints: a run in a few lines, as csv, or as json.
+
+Knows runs; prints nothing.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from engine.errors import UsageError
+from engine.expect import Outcome
+from sessions.cautions import cautions
+from sessions.crowd import Crowd
+from sessions.digest import digest, digest_lines, table_lines, win_rates
+from sessions.reader import Run
+from sessions.schema import plain
+from sessions.separation import across, contrast_lines, contrasts
+
+
+def summary_text(run: Run, outcomes: Sequence[Outcome], form: str) -> str:
+    """The summary of a run as text, csv (a row per curve) or json."""
+    if form == "csv":
+        if len(run.tables) > 1:
+            raise UsageError(f"csv holds one table, this run has {', '.join(run.tables)}: use --format json.")
+        rows: list[Mapping[str, Any]] = [asdict(s) for s in run.summaries]
+        rows = next(iter(run.tables.values()), rows)
+        buffer = io.StringIO()
+        writer = csv.DictWriter(buffer, fieldnames=list(rows[0]) if rows else ["curve"], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        return buffer.getvalue()
+    if form == "json":
+        document: dict[str, Any] = {
+            "run": str(run.folder),
+            "status": run.status,
+            "experiment": run.recipe.experiment,
+            "typical_distance": run.info.get("typical_distance"),
+            "unit": run.info.get("path", {}).get("unit"),
+            "kinds": [asdict(d) for d in digest(run.summaries)],
+            "win_rates": [asdict(w) for w in win_rates(run.summaries)],
+            "contrasts": [c.data() for c in contrasts(Crowd(run.info, run.curves), across(run.recipe))],
+            "curves": [asdict(s) for s in run.summaries],
+            "tables": run.tables,
+            "expect": [asdict(o) for o in outcomes],
+        }
+        return json.dumps(plain(document), indent=2, allow_nan=False) + "\n"
+    info = run.info
+    site = info["site"]
+    what = f"{len(run.curves)} curves, typical distance {info['typical_distance']:.4g}"
+    if run.tables:
+        what = ", ".join(f"{len(rows)} rows of {name}" for name, rows in run.tables.items())
+    lines = [
+        f"{run.recipe.experiment}: {info['model']['name']}, {site['write']} at position {site['position']} "
+        f"({site['tokens'][site['position']]!r}), {what}",
+        *digest_of(run),
+        *(str(o) for o in outcomes),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def digest_of(run: Run) -> list[str]:
+    """A run in a few lines: its kinds of direction and how they compare, or its tables."""
+    if run.tables:
+        return [line for name, rows in run.tables.items() for line in table_lines(name, rows)]
+    unit = run.info.get("path", {}).get("unit", "")
+    lines = [*digest_lines(run.summaries, unit), *(str(w) for w in win_rates(run.summaries))]
+    crowd = Crowd(run.info, run.curves)
+    several = any(group.n_bases > 1 for group in crowd.groups)
+    return [
+        *lines,
+        *(contrast_lines(contrasts(crowd, across(run.recipe))) if several else ()),
+        *_cautioned(crowd),
+    ]
+
+
+def _cautioned(crowd: Crowd) -> list[str]:
+    """Each caution once, with the groups that it is for."""
+    found: dict[str, list[str]] = {}
+    for group in crowd.groups:
+        for caution in cautions(crowd.info, group.summaries):
+            found.setdefault(caution.text, []).append(group.name)
+    return [f"caution, {', '.join(names)}: {text}" for text, names in found.items()]
