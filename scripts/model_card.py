@@ -72,12 +72,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as temporary:
         place = arguments.runs or Path(temporary)
-        runs = {name: _run(name, recipe, overrides, place) for name, (recipe, *overrides) in RUNS.items()}
+        runs = {name: finished_run(name, recipe, overrides, place) for name, (recipe, *overrides) in RUNS.items()}
         arguments.out.write_text(_card(runs), encoding="utf-8")
     print(arguments.out)
 
 
-def _run(name: str, recipe: str, overrides: Sequence[str], place: Path) -> Run:
+def finished_run(name: str, recipe: str, overrides: Sequence[str], place: Path) -> Run:
     """A run of a recipe, done before or now; an expectation that does not hold is a result like any other."""
     folder = place / name
     words = [word for override in overrides for word in ("--set", override)]

@@ -1,7 +1,7 @@
 """Make the pictures of the README from the running app: `python scripts/screenshot.py [FOLDER]`.
 
 Starts the app with the bundled model in a temporary home, waits for the curves, saves an SVG; then the SAE workbench,
-and the curves again with the untrained twin in front.
+the curves again with the untrained twin in front, and two experiments.
 """
 
 from __future__ import annotations
@@ -12,13 +12,29 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
+
+from textual.pilot import Pilot
+
+from engine.recipe import parse_recipe
+from tui import edits
+from tui.app import DirscopeApp
+from tui.screens.experiment import ExperimentScreen
 
 PICTURES = Path(__file__).parents[1] / "docs"
+PLATEAUS: dict[str, Any] = {
+    "bases": [
+        {"kind": "real-other", "host": "site", "count": 60},
+        {"kind": "sae-reconstruction", "of": "real-other", "host": "site", "count": 60},
+        {"kind": "synthetic-structured", "count": 60},
+        {"kind": "random", "count": 60},
+    ],
+    "directions": [{"kind": "random", "count": 2}],
+    "path": {"mode": "sphere", "steps": 75},
+}
 
 
 async def take(folder: Path) -> None:
-    from tui.app import DirscopeApp
-
     app = DirscopeApp.fresh()
     async with app.run_test(size=(120, 38)) as pilot:
         deadline = time.monotonic() + 120
@@ -33,8 +49,6 @@ async def take(folder: Path) -> None:
         while not app.probe.features.rows and time.monotonic() < deadline:
             await pilot.pause(0.1)
         features = [f.index for f in app.probe.features.rows[:2]]
-        from tui import edits
-
         for index in features:
             app.probe.change(lambda recipe, index=index: edits.toggled_feature(recipe, index))
         await pilot.pause(0.2)
@@ -61,6 +75,30 @@ async def take(folder: Path) -> None:
         await settled()
         await pilot.pause(1.0)
         (folder / "untrained.svg").write_text(app.export_screenshot(title="dirscope"), encoding="utf-8")
+        await pilot.press("u")
+        await pilot.pause(0.2)
+        await settled()
+        await experiments(app, pilot, folder)
+
+
+async def experiments(app: DirscopeApp, pilot: Pilot[int], folder: Path) -> None:
+    """Kinds of base on the sphere, cumulative; how much of a push arrives at every layer."""
+    for name, changes, tabs, file in (
+        ("plateaus", PLATEAUS, 3, "experiment.svg"),
+        ("propagation", {"bases": [{"kind": "real-other", "count": 30}]}, 4, "layers.svg"),
+    ):
+        recipe = parse_recipe({**edits.experiment_at(app.probe.recipe, name).data(), **changes})
+        screen = ExperimentScreen(app.probe, recipe)
+        app.push_screen(screen)
+        while not (screen.ended and screen.folder is not None):
+            await pilot.pause(0.2)
+        for _ in range(tabs):
+            await pilot.press("tab")
+            await pilot.pause(0.5)
+        await pilot.pause(4.0)
+        (folder / file).write_text(app.export_screenshot(title="dirscope"), encoding="utf-8")
+        await pilot.press("escape")
+        await pilot.pause(0.5)
 
 
 if __name__ == "__main__":
