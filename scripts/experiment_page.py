@@ -96,16 +96,8 @@ def _cell(value: float, low: float = np.nan, high: float = np.nan) -> str:
 
 
 def _median(group: CurveGroup, column: str, unit: float = 1.0) -> str:
-    found = group.numbers(column)
-    bases = np.unique(found.bases)
-    if len(bases) < 2:
-        return _cell(quantile(found.values, 0.5) / unit)
-    rng = np.random.default_rng(0)
-    members = {base: found.values[found.bases == base] for base in bases}
-    draws = [
-        quantile(np.concatenate([members[b] for b in rng.choice(bases, len(bases))]), 0.5) / unit for _ in range(1000)
-    ]
-    return _cell(quantile(found.values, 0.5) / unit, quantile(np.array(draws), 0.025), quantile(np.array(draws), 0.975))
+    found = group.median(column)
+    return _cell(found.value / unit, found.low / unit, found.high / unit)
 
 
 def _measured(found: Measured) -> str:

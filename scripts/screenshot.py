@@ -85,7 +85,7 @@ async def experiments(app: DirscopeApp, pilot: Pilot[int], folder: Path) -> None
     """Kinds of base on the sphere, cumulative; how much of a push arrives at every layer."""
     for name, changes, tabs, file in (
         ("plateaus", PLATEAUS, 3, "experiment.svg"),
-        ("propagation", {"bases": [{"kind": "real-other", "count": 30}]}, 4, "layers.svg"),
+        ("propagation", {"bases": [{"kind": "real-other", "count": 30}]}, 5, "layers.svg"),
     ):
         recipe = parse_recipe({**edits.experiment_at(app.probe.recipe, name).data(), **changes})
         screen = ExperimentScreen(app.probe, recipe)

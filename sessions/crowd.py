@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from engine.aggregates import number_of
-from engine.contrasts import Group
+from engine.aggregates import Aggregate, bootstrap_interval, number_of, quantile
+from engine.contrasts import Group, Measured
 from engine.directions import DIRECTIONS
 from engine.results import CurveResult, Series, Summary
 from sessions.kinds import Look, look
@@ -58,6 +58,9 @@ class CurveGroup:
     """Curves of one kind of direction from one kind of base."""
 
     name: str
+    """As an expectation would select it."""
+    label: str
+    """What tells it from the others: its kind of direction, its kind of base, or both."""
     base_kind: str
     kind: str
     look: Look
@@ -80,6 +83,11 @@ class CurveGroup:
         pairs = [(number_of(s, column), s.base) for s in self.summaries]
         known = [(value, base) for value, base in pairs if not np.isnan(value)]
         return Group(np.array([v for v, _ in known]), np.array([b for _, b in known], dtype=np.int64))
+
+    def median(self, column: str) -> Measured:
+        """Of a column, what never happens counting as +infinity, with its 95 % interval over bases."""
+        interval = bootstrap_interval(Aggregate("median", (column, self.kind)), self.summaries)
+        return Measured(quantile(self.numbers(column).values, 0.5), *interval)
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,10 +136,12 @@ class Crowd:
             found.setdefault((base, curve.summary.kind), []).append(curve)
         bases, kinds = ({pair[i] for pair in found} for i in (0, 1))
         looks = _looks(list(found), several_bases=len(bases) > 1, several_kinds=len(kinds) > 1)
-        return tuple(
-            CurveGroup(f"{kind}@{base}" if len(bases) > 1 else kind, base, kind, looks[base, kind], tuple(curves))
-            for (base, kind), curves in found.items()
-        )
+        groups = []
+        for (base, kind), curves in found.items():
+            name = f"{kind}@{base}" if len(bases) > 1 else kind
+            label = base if len(bases) > 1 and len(kinds) == 1 else name
+            groups.append(CurveGroup(name, label, base, kind, looks[base, kind], tuple(curves)))
+        return tuple(groups)
 
     def metrics(self) -> list[tuple[str, str]]:
         """(read, metric) of everything measured along the curves, KL first and the last read before the others."""

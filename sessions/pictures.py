@@ -92,7 +92,8 @@ def _scatter(rows: Rows) -> Chart:
     on = (x != 0) | (y != 0)
     stop = float(max(x.max(initial=0), y.max(initial=0), 1e-3)) * 1.05
     marks = tuple(Mark(float(a), float(b), "•", PALETTE[0]) for a, b in zip(x[on], y[on], strict=True))
-    same = Line(np.array([0, stop]), np.array([0, stop]), GREY, thin=True)
+    diagonal = np.linspace(0, stop, 60)
+    same = Line(diagonal, diagonal, GREY, thin=True)
     return Chart((same,), marks, x_stop=stop, y_stop=stop, x_label="encoder activation; pursuit weight")
 
 

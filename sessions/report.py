@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from engine.aggregates import Aggregate, bootstrap_interval, quantile
+from engine.aggregates import quantile
 from engine.expect import evaluate, parse_check
 from engine.experiments import EXPERIMENTS
 from engine.results import Note
@@ -143,7 +143,7 @@ def _groups(crowd: Crowd) -> str:
         quartiles = " to ".join(number(_quantile(group, "threshold", q), 3) for q in (0.25, 0.75))
         never = sum(s.censored for s in group.summaries) / len(group.curves)
         lines.append(
-            f"| {group.name}{letters(notes)} | {len(group.curves)} | {group.n_bases} | {cells[0]} | {quartiles} | "
+            f"| {group.label}{letters(notes)} | {len(group.curves)} | {group.n_bases} | {cells[0]} | {quartiles} | "
             f"{cells[1]} | {cells[2]} | {cells[3]} | {cells[4]} | {never:.0%} |"
         )
     notes_below = footnotes(found)
@@ -155,10 +155,9 @@ def _quantile(group: CurveGroup, column: str, q: float) -> float:
 
 
 def _median(group: CurveGroup, column: str) -> str:
-    aggregate = Aggregate("median", (column, group.kind))
-    low, high = bootstrap_interval(aggregate, group.summaries)
-    middle = _quantile(group, column, 0.5)
-    return f"{number(middle, 3)} ({number(low, 3)} to {number(high, 3)})" if not np.isnan(low) else number(middle, 3)
+    found = group.median(column)
+    middle = number(found.value, 3)
+    return middle if np.isnan(found.low) else f"{middle} ({number(found.low, 3)} to {number(found.high, 3)})"
 
 
 def _contrasts(crowd: Crowd, families: bool) -> str:

@@ -32,6 +32,7 @@ class Contrast:
     """Two groups of curves."""
 
     first: str
+    """Labels of the groups."""
     second: str
     across: bool
     """Whether they are of different families, so that their directions were made in different ways."""
@@ -89,8 +90,8 @@ def contrast(crowd: Crowd, first: CurveGroup, second: CurveGroup) -> Contrast:
         aucs[column] = auc(a, b) if BY_COLUMN[column].sooner_is_less else auc(b, a)
         distances[column] = ks(a, b)
     return Contrast(
-        first.name,
-        second.name,
+        first.label,
+        second.label,
         first.family != second.family,
         (len(first.curves), len(second.curves)),
         (first.n_bases, second.n_bases),

@@ -83,5 +83,5 @@ def _cautioned(crowd: Crowd) -> list[str]:
     found: dict[str, list[str]] = {}
     for group in crowd.groups:
         for caution in cautions(crowd.info, group.summaries):
-            found.setdefault(caution.text, []).append(group.name)
+            found.setdefault(caution.text, []).append(group.label)
     return [f"caution, {', '.join(names)}: {text}" for text, names in found.items()]

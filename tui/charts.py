@@ -24,6 +24,9 @@ LABELS = {
 FEW_POINTS = 10
 """Fewer are not joined by a line: it would look flat where nothing was measured."""
 
+MOST = 256
+"""Of more curves, as in the replay of an experiment, some are drawn: more could not be told apart, and take long."""
+
 BESIDE = {"trained": "t", "reinitialised": "u"}
 """Letters of the medians behind the curves, by the weights they are of; no kind of direction has them."""
 
@@ -44,7 +47,8 @@ class View:
 
 def chart(picture: Picture, view: View, beside: Picture | None = None) -> Chart:
     """The chart of a picture, the medians of another one behind it."""
-    curves, sketches = picture.curves, list(picture.sketches.values())
+    every = -(-len(picture.curves) // MOST)
+    curves, sketches = picture.curves[:: max(1, every)], list(picture.sketches.values())
     shown: list[CurveResult | Sketch] = [*curves, *sketches]
     stop = picture.info.get("path", {}).get("stop")
     ends = [float(c.coordinate[-1]) for c in shown]
@@ -79,11 +83,12 @@ def chart(picture: Picture, view: View, beside: Picture | None = None) -> Chart:
         marks.append(Mark(native, y_start, "+" if view.ascii else "▴", style.rgb))
         if view.metric == "kl" and summary.threshold is not None:
             marks.append(Mark(summary.threshold, level, "o" if view.ascii else "●", style.rgb))
+    some = f", one in {every} of {len(picture.curves)} curves" if every > 1 else ""
     verticals = []
     if typical is not None and picture.unit == "L2":
         verticals.append((typical, DIM))
-    if 0 <= view.curve < len(curves):
-        selected = curves[view.curve]
+    if 0 <= view.curve < len(picture.curves):
+        selected = picture.curves[view.curve]
         step = min(view.step, len(selected.coordinate) - 1)
         x, y = float(selected.coordinate[step]), float(picture.series(selected, view.metric)[step])
         verticals.append((x, GREY))
@@ -97,7 +102,7 @@ def chart(picture: Picture, view: View, beside: Picture | None = None) -> Chart:
         levels=(level,) if view.metric == "kl" else (),
         floor=picture.noise_floor if view.metric == "kl" else None,
         verticals=tuple(verticals),
-        x_label="L2 distance" if picture.unit == "L2" else "angle, degrees",
+        x_label=f"{'L2 distance' if picture.unit == 'L2' else 'angle, degrees'}{some}",
         ascii=view.ascii,
     )
 

@@ -68,7 +68,7 @@ def metric_label(read: str, metric: str) -> str:
 
 def legend_of(groups: tuple[CurveGroup, ...]) -> tuple[tuple[str, str, tuple[int, int, int]], ...]:
     """Letter, name with n, and colour of each group."""
-    return tuple((g.look.letter, f"{g.name} (n = {len(g.curves)})", g.look.rgb) for g in groups)
+    return tuple((g.look.letter, f"{g.label} (n = {len(g.curves)})", g.look.rgb) for g in groups)
 
 
 def in_ascii(picture: Chart | HeatMap, ascii: bool) -> Chart | HeatMap:

@@ -37,7 +37,7 @@ def _legend(crowd: Crowd, column: str) -> tuple[tuple[str, str, tuple[int, int, 
     for group in crowd.groups:
         values = group.numbers(column).values
         never = f", never {np.isinf(values).mean():.0%}" if len(values) and np.isinf(values).any() else ""
-        found.append((group.look.letter, f"{group.name} (n = {len(values)}{never})", group.look.rgb))
+        found.append((group.look.letter, f"{group.label} (n = {len(values)}{never})", group.look.rgb))
     return tuple(found)
 
 

@@ -32,7 +32,7 @@ def _make(crowd: Crowd, choice: Choice) -> HeatMap | None:
         x=bands[0].coordinate[1:],
         rows=tuple(read.removeprefix("blocks.") for read in reads),
         values=np.stack([band.median[1:] for band in bands]),
-        label=f"{METRIC_LABELS[metric]}, median of {len(group.curves)} curves of {group.name}",
+        label=f"{METRIC_LABELS[metric]}, median of {len(group.curves)} curves of {group.label}",
         x_label=crowd.x_label,
     )
 
@@ -41,7 +41,7 @@ def _title(crowd: Crowd, choice: Choice) -> str:
     if not crowd.groups:
         return "layers"
     group, metric = _shown(crowd, choice)
-    return f"{METRIC_LABELS[metric]} at every layer: {group.name}"
+    return f"{METRIC_LABELS[metric]} at every layer: {group.label}"
 
 
 VIEWS.register(View("layers", 5, _title, _make, frozenset({"group", "metric"})))

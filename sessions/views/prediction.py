@@ -32,7 +32,8 @@ def _make(crowd: Crowd, choice: Choice) -> Chart | None:
     stop = 1.05 * float(np.quantile([mark.x for mark in marks], 0.99))
     top = 1.05 * max(mark.y for mark in marks)
     end = min(stop, top)
-    same = Line(np.array([0, end]), np.array([0, end]), GREY, thin=True)
+    diagonal = np.linspace(0, end, 60)
+    same = Line(diagonal, diagonal, GREY, thin=True)
     return Chart(
         (same,),
         tuple(marks),

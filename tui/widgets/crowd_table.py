@@ -81,16 +81,16 @@ def table(crowd: Crowd, scalar: Scalar, families: bool, whole: bool) -> Text:
     """Groups with their cautions, then contrasts, then what the letters say."""
     text = Text(no_wrap=True)
     unit = "°" if crowd.unit == "degrees" and scalar.unit == "path" else ""
-    wide = max([12, *(len(group.name) + 8 for group in crowd.groups)])
-    head = f"{'group':<{wide}}{'n':>6}{'bases':>7}{'median':>9}  {'quartiles':<16}{'never':>6}  {scalar.label}{unit}"
-    text.append(head + "\n", style="dim")
+    wide = max([12, len(scalar.label) + 2, *(len(group.label) + 8 for group in crowd.groups)])
+    text.append(f"{f'{scalar.label}{unit}':<{wide}}"[:wide], style="bold")
+    text.append(f"{'n':>6}{'bases':>7}{'median':>9}  {'quartiles':<16}{'never':>6}\n", style="dim")
     found = [cautions(crowd.info, group.summaries) for group in crowd.groups]
     for group, notes in zip(crowd.groups, found, strict=True):
         values = group.numbers(scalar.column).values
         low, middle, high = (number(quantile(values, q), 3) for q in (0.25, 0.5, 0.75))
         never = f"{np.isinf(values).mean():.0%}" if len(values) else "-"
         text.append(f"{group.look.letter} ", style=f"bold {group.look.style}")
-        text.append(f"{group.name:<{wide - 8}.{wide - 8}}")
+        text.append(f"{group.label:<{wide - 8}.{wide - 8}}")
         text.append(f"{letters(notes):<6}", style="yellow")
         quartiles = f"{low} to {high}"
         text.append(f"{len(group.curves):>6}{group.n_bases:>7}{middle:>9}  {quartiles:<16}{never:>6}\n")
@@ -107,7 +107,7 @@ def _contrasts(crowd: Crowd, scalar: Scalar, families: bool) -> Text:
     if not found:
         return text
     wide = max(20, *(len(f"{c.first} / {c.second}") + 5 for c in found))
-    head = f"{'sooner than':<{wide}}{'win rate':<20}{'AUC: ' + scalar.label:<26}KS"
+    head = f"{'which is sooner':<{wide}}{'win rate':<20}{'AUC':<20}KS"
     text.append(head + "\n", style="dim")
     for c in found:
         name = f"{c.first} / {c.second}{' [x]' if c.across else ''}"
@@ -115,7 +115,7 @@ def _contrasts(crowd: Crowd, scalar: Scalar, families: bool) -> Text:
             "-" if c.win is None else brief(c.win),
             *(brief(side[scalar.column]) if scalar.column in side else "-" for side in (c.auc, c.ks)),
         ]
-        text.append(f"{name:<{wide}}{cells[0]:<20}{cells[1]:<26}{cells[2]}\n")
+        text.append(f"{name:<{wide}}{cells[0]:<20}{cells[1]:<20}{cells[2]}\n")
     if any(c.across for c in found):
         text.append("[x] across families: such directions are made in different ways\n", style="yellow")
     return text

@@ -9,6 +9,7 @@ from rich.text import Text
 from textual.app import RenderResult
 from textual.widget import Widget
 
+from sessions.cautions import Caution, cautions, footnotes, letters
 from sessions.digest import against_control, digest, number
 from sessions.kinds import look
 from sessions.printable import printable
@@ -36,8 +37,11 @@ class KindTable(Widget):
         last = "sooner than control" if together else f"{'max-slope':>10} {'censored':>9}"
         head = f"{'kind':<17}{'n':>4} {'threshold' + unit:>9} {'quartiles':>13} {last}"
         lines = [Text(head, style="dim", no_wrap=True)]
+        found: list[list[Caution]] = []
         for d in digest(rows):
             style = look(d.kind)
+            of_group = [r for r in rows if (r.base_kind, r.kind) == (d.base_kind, d.kind)]
+            found.append(cautions(picture.info, of_group))
             name = f"{d.kind}@{d.base_kind}" if several else d.kind
             quartiles = f"{number(d.threshold_low, 3)}-{number(d.threshold_high, 3)}"
             line = Text(no_wrap=True)
@@ -48,7 +52,9 @@ class KindTable(Widget):
             elif d.kind in wins:
                 win = wins[d.kind]
                 line.append(f" {win.rate:.2f} ({win.low:.2f}-{win.high:.2f})")
+            line.append(letters(found[-1]), style="yellow")
             lines.append(line)
+        lines += [Text(note, style="yellow", no_wrap=True) for note in footnotes(found)]
         self._lines = lines
         self.refresh()
 
