@@ -15,12 +15,15 @@ from typing import Any, Final
 
 import numpy as np
 
-from engine.contrasts import Group, Measured, auc, ks
+from engine.contrasts import Distance, Group, Measured, auc, ks
 from engine.randomness import stream
 from engine.results import Summary
 
-CONTRASTS: Final[dict[str, Callable[[Group, Group], Measured]]] = {"auc": auc, "ks": ks}
+CONTRASTS: Final[dict[str, Callable[[Group, Group], Measured | Distance]]] = {"auc": auc, "ks": ks}
 BOOTSTRAP_RESAMPLES: Final = 1000
+REAL: Final = "real"
+REAL_KINDS: Final = frozenset({"prompt", "real-other"})
+"""Kinds of base that `@real` stands for: real activations in their own text."""
 Tables = Mapping[str, Sequence[Mapping[str, Any]]]
 """Rows of an experiment's tables, by table."""
 
@@ -43,6 +46,8 @@ def value_of(aggregate: Aggregate, rows: Sequence[Summary], tables: Tables | Non
         case ("ci_low" | "ci_high") as side, (inner,):
             low, high = bootstrap_interval(inner, rows, tables)
             return low if side == "ci_low" else high
+    if table_of(aggregate.arguments[-1]) is not None and not _is_known(aggregate.arguments[-1], tables or {}):
+        return math.nan
     return _reduce(aggregate, _values(aggregate, rows, tables or {}))
 
 
@@ -64,7 +69,8 @@ def _values(aggregate: Aggregate, rows: Sequence[Summary], tables: Tables) -> np
 def _cell(row: Mapping[str, Any], column: str) -> float | None:
     """A number of a table's row; a threshold that is never reached comes after everything, as in curves."""
     value = row.get(column)
-    if value is None and column == "threshold" and row.get("censored"):
+    never = row.get("censored") or (row.get(column.replace("threshold", "never")) or 0) >= 0.5
+    if value is None and column.endswith("threshold") and never:
         return math.inf
     return None if value is None else float(value)
 
@@ -98,13 +104,30 @@ def chosen_rows(selector: str, tables: Tables) -> list[Mapping[str, Any]]:
     """The rows that a selector of a table names."""
     wanted = conditions_of(selector)
     rows = tables.get(table_of(selector) or "", ())
-    return [row for row in rows if all(str(row.get(column)) == text for column, text in wanted.items())]
+    return [row for row in rows if all(_is(row.get(column), text) for column, text in wanted.items())]
+
+
+def _is(value: Any, text: str) -> bool:
+    """Whether a cell is what a selector says, numbers as numbers."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        try:
+            return float(value) == float(text)
+        except ValueError:
+            return False
+    return str(value) == text
+
+
+def _is_known(selector: str, tables: Tables) -> bool:
+    """Whether a table has the columns that a selector looks at; one without rows may have."""
+    rows = tables.get(table_of(selector) or "", ())
+    return not rows or all(column in rows[0] for column in conditions_of(selector))
 
 
 def select(rows: Sequence[Summary], selector: str) -> list[Summary]:
     """Rows of a direction kind, or of `direction kind@base kind`."""
     kind, at, base_kind = selector.partition("@")
-    return [r for r in rows if r.kind == kind and (not at or r.base_kind == base_kind)]
+    wanted = REAL_KINDS if base_kind == REAL else {base_kind}
+    return [r for r in rows if r.kind == kind and (not at or r.base_kind in wanted)]
 
 
 def group(rows: Sequence[Summary], column: str, selector: str) -> Group:
@@ -125,6 +148,7 @@ def number_of(row: Summary, column: str) -> float:
         # Of runs that measured them: the area is there.
         "threshold_0_1": row.area is not None,
         "threshold_1": row.area is not None,
+        "quadratic_ratio": row.censored and row.fisher > 0,
     }
     return math.inf if never.get(column, False) else math.nan
 
@@ -141,12 +165,13 @@ def quantile(values: np.ndarray, q: float) -> float:
     return high if math.isinf(high) and at > math.floor(at) else low + (high - low) * (at - math.floor(at))
 
 
-def win_rate(rows: Sequence[Summary], first: str, second: str) -> float:
-    """Mean over bases of P(threshold of first < threshold of second | same base)."""
+def win_rate(rows: Sequence[Summary], first: str, second: str, column: str = "threshold") -> float:
+    """Mean over bases of P(number of first < number of second | same base), of thresholds or another column."""
     by_base: dict[int, tuple[list[float], list[float]]] = defaultdict(lambda: ([], []))
     for side, selector in enumerate((first, second)):
         for row in select(rows, selector):
-            by_base[row.base][side].append(math.inf if row.threshold is None else row.threshold)
+            if not math.isnan(number := number_of(row, column)):
+                by_base[row.base][side].append(number)
     rates = []
     for a, b in by_base.values():
         if a and b:
@@ -163,9 +188,9 @@ def bootstrap_interval(
     Only bases that hold what is aggregated are drawn from. Rows of a table with the same `sample` stay together: they
     share their random numbers.
     """
-    if aggregate.function in CONTRASTS:
+    if aggregate.function == "auc":
         column, first, second = aggregate.arguments
-        found = CONTRASTS[aggregate.function](group(rows, column, first), group(rows, column, second))
+        found = auc(group(rows, column, first), group(rows, column, second))
         return found.low, found.high
     table = table_of(aggregate.arguments[-1])
     groups: dict[Any, list[Any]] = defaultdict(list)

@@ -26,7 +26,10 @@ DEFINITIONS: Final[Mapping[str, str]] = {
     "top1_flip": "1 where the most probable token is not the base run's",
     "margin": "logit of the base run's most probable token minus the largest other one, nats; below 0 after a flip",
     "norm": "length at the read hook, in the basis, over that of the base run",
-    "flips": "share of coordinates at the read hook whose sign is not the base run's: at mlp.hook_post, of neurons",
+    "flips": (
+        "share of coordinates at the read hook whose sign is not the base run's: at mlp.hook_post, of neurons (of "
+        "act(gate) x up where there are gates)"
+    ),
     "threshold": "first step with kl >= level, linear in kl from the step before, in the path's unit; null if never",
     "max_slope_step": "smallest k >= 1 that maximises l2[k] - l2[k-1] at the last read hook",
     "plateau_length": (
@@ -46,7 +49,8 @@ DEFINITIONS: Final[Mapping[str, str]] = {
     "near_share": "kl_near / KL at the end of the path: how flat the start is, whatever the scale",
     "ce_clean, ce_spliced, ce_zero, ce_mean": (
         "mean cross-entropy of the next token, nats, over the tokens replaced: nothing replaced, the SAE's "
-        "reconstruction, zero in the basis, the mean activation of these texts; BOS stays and is not counted"
+        "reconstruction, zero in the basis, the mean activation of these texts; the first token stays and is not "
+        "counted"
     ),
     "delta_ce": "ce_spliced - ce_clean; the table's kl: mean KL(clean || spliced) over the same tokens, nats",
     "squared_error, squared_distance": "mean |x - SAE(x)|^2 and |x - mean|^2: their ratio is the variance unexplained",
@@ -69,6 +73,25 @@ DEFINITIONS: Final[Mapping[str, str]] = {
         "decode(f) - decode(f with f_i = 0), with all normalisation; of one unit of activation where it is off"
     ),
     "project_out": "the direction made orthogonal to the span of those features' decoder rows",
+    "win_rate (layers), first_threshold, second_threshold, first_never, second_never": (
+        "of one base: P(threshold of the first kind < of the second); median thresholds in typical distances of the "
+        "hook (degrees on the sphere), null where half never reach the level; share that never does"
+    ),
+    "kl_error, kl_isotropic, kl_random, kl_mixture, kl_norm": (
+        "KL with SAE(x) written in place of x, and with x changed by as much in another way (mean over draws): at the "
+        "site's position (substitution) or at all, per token (everywhere), nats; p_...: (1 + draws of the control "
+        "whose KL is at least that of the error) / (1 + draws)"
+    ),
+    "kl_ratio, delta_ce_ratio": "mean of the error over mean of the control, low and high: 95 % over bases or texts",
+    "cloud": (
+        "distance, angle, cosines: of the activation and the base, centred on the population's mean; kl: with it "
+        "written in place of the base; crossed_at: threshold on the straight way there, L2; plateau_ends: median "
+        "threshold of the recipe's directions, in the axis; inside: whether it lies before that"
+    ),
+    "truncated": (
+        "the prompt cut to its last tokens, read at every block's output: cosine_centred on the mean of the population "
+        "there; share_of_square: its square"
+    ),
     "p": "(1 + nulls whose threshold is at most the observed one) / (1 + n); nulls of the family from the same base",
     "encoder_explained, pursuit_explained, random_explained": (
         "1 - |v - sum|^2 / |v|^2 with the k largest encoder contributions, k steps of gradient pursuit, and the "

@@ -149,6 +149,8 @@ class _Parser:
         inner = self.aggregate()
         if inner.function.startswith("ci_"):
             self.fail("an interval of an interval has no meaning")
+        if inner.function == "ks":
+            self.fail("a Kolmogorov-Smirnov distance has no interval, since like groups differ by chance: use auc")
         return inner
 
 

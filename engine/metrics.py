@@ -121,7 +121,7 @@ def flips(base: Tensor, rows: Tensor) -> Tensor:
     """Share of coordinates whose sign is not that of base [d]: [n].
 
     At `mlp.hook_post` the sign of a ReLU, GELU or SiLU is that of its input, so this counts neurons that cross their
-    threshold.
+    threshold; of a gated MLP it counts sign changes of act(gate) x up, which either factor brings about.
     """
     return ((rows > 0) != (base > 0)).to(torch.float64).mean(-1)
 

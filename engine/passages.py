@@ -20,7 +20,9 @@ LOGITS_AT_ONCE: Final = 50_000_000
 
 
 def passages(lab: Laboratory, n: int, tokens: int) -> tuple[NDArray[np.int64], int]:
-    """Up to n rows of as many tokens [n, pos], BOS included where there is one, and the first position behind it.
+    """Up to n rows of as many tokens [n, pos], BOS included where there is one, and the first position to replace.
+
+    The first token stays whatever it is: its residual has an odd norm in most models, and would outweigh the others.
 
     Raises:
         RecipeError: No text is as long.
@@ -33,7 +35,7 @@ def passages(lab: Laboratory, n: int, tokens: int) -> tuple[NDArray[np.int64], i
             f"None of the texts of '{lab.recipe.population.prompts}' has {width} tokens: lower options.tokens or use "
             "other population.prompts."
         )
-    return rows, 0 if bos is None else 1
+    return rows, 1
 
 
 def at_once(lab: Laboratory, rows: NDArray[np.int64]) -> int:

@@ -190,7 +190,7 @@ def describe(lab: Laboratory, check: SelfCheck) -> dict[str, Any]:
             "population_rows": POPULATION_ROWS,
         },
         "noise_floor": None if lab.noise is None else {"kl": lab.noise.kl, "l2": dict(lab.noise.l2)},
-        "sae": _sae_record(lab) if recipe.needs_sae else None,
+        "sae": _sae_record(lab) if recipe.needs_sae and not lab.experiment.brings_saes else None,
         "n_bases": lab.n_bases,
         "n_curves": lab.n_curves,
         "warnings": run_warnings(lab),

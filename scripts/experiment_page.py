@@ -15,12 +15,12 @@ from typing import Final
 import numpy as np
 
 from engine.aggregates import quantile
-from engine.contrasts import Measured, mean_of
+from engine.contrasts import Distance, Measured, mean_of
 from scripts.model_card import finished_run
 from sessions.crowd import Crowd, CurveGroup
 from sessions.digest import number
 from sessions.reader import Run
-from sessions.separation import contrast
+from sessions.separation import brief, contrast
 from sessions.views.bands import band_of
 from sessions.views.layers import outputs
 
@@ -100,8 +100,8 @@ def _median(group: CurveGroup, column: str, unit: float = 1.0) -> str:
     return _cell(found.value / unit, found.low / unit, found.high / unit)
 
 
-def _measured(found: Measured) -> str:
-    return _cell(found.value, found.low, found.high)
+def _measured(found: Measured | Distance) -> str:
+    return brief(found) if isinstance(found, Distance) else _cell(found.value, found.low, found.high)
 
 
 def _group(crowd: Crowd, name: str) -> CurveGroup:

@@ -27,7 +27,7 @@ from engine.results import CurveResult, Event, Note, Progress, RunEnded, RunStar
 from engine.worker import WorkerOptions
 from sessions.catalogue import one_run
 from sessions.paths import Places, new_folder
-from sessions.reader import RECIPE_FILE, Run, read_run
+from sessions.reader import EVENTS_FILE, RECIPE_FILE, Run, read_run
 from sessions.runner import held_of, run_to_end
 from sessions.schema import to_line
 from sessions.store import RunWriter
@@ -78,6 +78,9 @@ def find_recipe(name: str, overrides: Sequence[str]) -> Recipe:
 def run_batch(options: BatchOptions, where: Places) -> int:
     """Run a recipe; gives the exit code. Errors that end the run are raised after what was computed is kept."""
     recipe = find_recipe(options.recipe, options.overrides)
+    tables = EXPERIMENTS[recipe.experiment].tables
+    if options.form == "csv" and len(tables) > 1:
+        raise UsageError(f"csv holds one table, {recipe.experiment} gives {', '.join(tables)}: use --format json.")
     if options.resume:
         if options.out is None:
             raise UsageError("--resume goes on with the run in --out DIR: name it.")
@@ -89,6 +92,8 @@ def run_batch(options: BatchOptions, where: Places) -> int:
         if before.status == "done":
             _say(f"{options.out}: nothing to do, the run is done.")
             whole = before.record["status"] == "done" and (options.out / "curves.parquet").exists()
+            if options.form == "jsonl":
+                sys.stdout.write((options.out / EVENTS_FILE).read_text(encoding="utf-8"))
             _conclude(before if whole else RunWriter.repair(options.out), options.form)
             return 0
         writer, held = RunWriter.resume(options.out), held_of(before)

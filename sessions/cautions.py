@@ -52,6 +52,10 @@ def cautions(info: Mapping[str, Any], rows: Sequence[Summary]) -> list[Caution]:
         below = _share([r.final_kl is None for r in rows])
         if below >= MANY:
             found.append(Caution("f", f"{below:.0%} of curves end below the noise floor of the run's precision"))
+    if info.get("path") and info["path"].get("stop") is None:
+        found.append(
+            Caution("e", "each path ends at its own target: what never happens was not looked for equally far")
+        )
     never = _share([r.censored for r in rows])
     if never >= MANY:
         found.append(Caution("c", f"{never:.0%} never reach the level on this path; they count as +infinity"))

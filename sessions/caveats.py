@@ -36,9 +36,13 @@ def _steers_with_sae(run: Run) -> bool:
 
 CAVEATS: Final[tuple[tuple[str, Applies], ...]] = (
     (
-        "One base is an anecdote: thresholds differ between prompts by more than between kinds of direction. Intervals "
-        "over bases need several.",
-        lambda run: _n_bases(run) < 10 and run.recipe.experiment != "natural-variation",
+        "One base is an anecdote: thresholds differ between prompts by more than between kinds of direction.",
+        lambda run: _n_bases(run) == 1 and run.recipe.experiment != "natural-variation",
+    ),
+    (
+        "So few bases say little, however many curves there are: look at the width of the intervals, which rest on "
+        "bases.",
+        lambda run: 1 < _n_bases(run) < 20,
     ),
     (
         "Any smooth model is flat near zero: read a plateau against the quadratic prediction and against the same "
@@ -120,7 +124,9 @@ CAVEATS: Final[tuple[tuple[str, Applies], ...]] = (
         lambda run: run.recipe.model.weights == "reinitialised",
     ),
     (
-        "This run was stopped before its end: what is here is whole, the rest is missing. Go on with --resume.",
+        "This run has not ended, or was stopped before its end: what is here is whole, the rest is missing. --resume "
+        "goes on "
+        "with a stopped one.",
         lambda run: run.status != "done",
     ),
 )

@@ -73,9 +73,18 @@ class Chart:
     x_label: str = ""
     y_label: str = ""
     bands: tuple[Fill, ...] = ()
+    x_ticks: tuple[tuple[float, str], ...] = ()
+    """Places on the axis and their names, where it has no numbers of its own."""
     legend: tuple[tuple[str, str, RGB], ...] = ()
     """Letter, name and colour of what is drawn."""
     ascii: bool = False
+
+    @property
+    def title(self) -> str:
+        """What the axes show, and by which letters."""
+        names = ", ".join(f"{letter} {name}" for letter, name, _ in self.legend)
+        axes = f"{self.y_label} against {self.x_label}" if self.y_label else self.x_label
+        return f"{axes}: {names}" if names else axes
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,5 +99,13 @@ class HeatMap:
     """[rows, columns], NaN where there is none."""
     label: str
     """Of the numbers."""
+    low: float | None = None
+    """What the weakest shade stands for, where several maps share a scale; their own extremes without."""
+    high: float | None = None
     x_label: str = ""
     ascii: bool = False
+
+    @property
+    def title(self) -> str:
+        """What is shown."""
+        return self.label

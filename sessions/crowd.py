@@ -13,15 +13,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from engine.aggregates import Aggregate, bootstrap_interval, number_of, quantile
+from engine.aggregates import REAL, REAL_KINDS, Aggregate, bootstrap_interval, number_of, quantile
 from engine.contrasts import Group, Measured
 from engine.directions import DIRECTIONS
 from engine.results import CurveResult, Series, Summary
 from sessions.kinds import Look, look
 
 LETTERS: Final = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-REAL: Final = "real"
-"""The prompt's own activation and those of other texts, in one group."""
 PALETTE: Final = (
     (0, 178, 130), (230, 120, 30), (86, 180, 233), (204, 121, 167), (240, 190, 60), (150, 150, 150),
     (213, 94, 94), (0, 130, 200), (140, 150, 90), (190, 160, 230),
@@ -42,13 +40,13 @@ class Scalar:
 
 SCALARS: Final = (
     Scalar("threshold", "threshold", unit="path"),
-    Scalar("threshold_0_1", "threshold at 0.1 nats", unit="path"),
-    Scalar("threshold_1", "threshold at 1 nat", unit="path"),
+    Scalar("threshold_0_1", "at 0.1 nats", unit="path"),
+    Scalar("threshold_1", "at 1 nat", unit="path"),
     Scalar("max_slope_step", "max-slope step", unit="steps"),
-    Scalar("area", "mean KL of the path", sooner_is_less=False, unit="nats"),
+    Scalar("area", "mean KL", sooner_is_less=False, unit="nats"),
     Scalar("plateau_length", "plateau length", unit="L2"),
-    Scalar("quadratic_ratio", "threshold over its quadratic prediction"),
-    Scalar("kl_near", "KL at 0.2 typical distances", sooner_is_less=False, unit="nats"),
+    Scalar("quadratic_ratio", "over quadratic"),
+    Scalar("kl_near", "KL near", sooner_is_less=False, unit="nats"),
 )
 BY_COLUMN: Final = {scalar.column: scalar for scalar in SCALARS}
 
@@ -128,11 +126,11 @@ class Crowd:
     def groups(self) -> tuple[CurveGroup, ...]:
         """In order of appearance."""
         found: dict[tuple[str, str], list[CurveResult]] = {}
-        together = frozenset({"prompt", "real-other"}) <= {curve.summary.base_kind for curve in self.curves}
+        together = {curve.summary.base_kind for curve in self.curves} >= REAL_KINDS
         for curve in self.curves:
             base = curve.summary.base_kind
             # Both are real activations in their own text.
-            base = REAL if together and base in ("prompt", "real-other") else base
+            base = REAL if together and base in REAL_KINDS else base
             found.setdefault((base, curve.summary.kind), []).append(curve)
         bases, kinds = ({pair[i] for pair in found} for i in (0, 1))
         looks = _looks(list(found), several_bases=len(bases) > 1, several_kinds=len(kinds) > 1)

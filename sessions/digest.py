@@ -174,21 +174,26 @@ CONDITIONS: Final = (
 INDICES: Final = ("k", "low", "high")
 """Columns whose mean says nothing."""
 ROWS_SHOWN: Final = 6
-SHORT: Final = 24
+WHOLE: Final = 64
+"""Rows of a table of results, which is shown whole."""
+SHORT: Final = 36
 """Longer texts stand on lines of their own."""
 CELL: Final = 110
 
 
 def table_lines(name: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """A table as text: what all rows share, the first rows, and the mean of every number with its interval."""
-    lines = [f"{name}, {len(rows)} rows" + (f", the first {ROWS_SHOWN}:" if len(rows) > ROWS_SHOWN else ":")]
+    # A table that has one row of each sort is a result in itself.
+    sorts = {tuple(row[c] for c in CONDITIONS if c in row) for row in rows}
+    most = WHOLE if len(sorts) == len(rows) else ROWS_SHOWN
+    lines = [f"{name}, {len(rows)} rows" + (f", the first {most}:" if len(rows) > most else ":")]
     shared = [c for c in rows[0] if len(rows) > 1 and all(row[c] == rows[0][c] for row in rows)]
     if shared:
         lines.append("all: " + ", ".join(f"{column} {_cell(rows[0][column])}" for column in shared))
     varying = [c for c in rows[0] if c not in shared]
     texts = [c for c in varying if any(len(str(row[c])) > SHORT for row in rows if isinstance(row[c], str))]
     short = [c for c in varying if c not in texts]
-    header, *table = aligned([short, *([_cell(row[c]) for c in short] for row in rows[:ROWS_SHOWN])])
+    header, *table = aligned([short, *([_cell(row[c]) for c in short] for row in rows[:most])])
     lines.append(header)
     for line, row in zip(table, rows, strict=False):
         lines += [line, *(f"    {column}: {_cell(row[column])}" for column in texts)]
@@ -200,8 +205,9 @@ def table_lines(name: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     for row in rows:
         groups.setdefault(tuple(row[c] for c in conditions), []).append(row)
     for condition, members in groups.items():
-        lines += [", ".join(map(_cell, condition)) + ":"] if len(groups) > 1 else []
-        lines += _means(name, list(rows[0]), members)
+        means = _means(name, list(rows[0]), members)
+        lines += [", ".join(map(_cell, condition)) + ":"] if len(groups) > 1 and means else []
+        lines += means
     return [*lines, *splice_lines(rows)]
 
 

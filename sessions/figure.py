@@ -5,6 +5,7 @@ Needs matplotlib, which is an extra. Draws the same values as the terminal does;
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +19,8 @@ from sessions.kinds import RGB
 SUFFIXES: Final = (".svg", ".png")
 WIDTH: Final = 5.2
 HEIGHT: Final = 3.8
+TITLE: Final = 72
+"""Characters above one chart."""
 
 
 def has_matplotlib() -> bool:
@@ -59,7 +62,7 @@ def draw_figure(charts: Sequence[Chart | HeatMap], file: Path, title: str) -> No
             _heat(figure, axis, chart)
         else:
             _chart(axis, chart)
-    figure.suptitle(title, fontsize="small")
+    figure.suptitle("\n".join(textwrap.wrap(title, TITLE * len(charts))), fontsize="small")
     figure.savefig(file, dpi=150, metadata={"Date": None} if file.suffix.lower() == ".svg" else None)
     plt.close(figure)
 
@@ -93,6 +96,8 @@ def _chart(axis: Any, chart: Chart) -> None:
         axis.plot([], [], color=_colour(rgb), label=name)
     if chart.legend:
         axis.legend(fontsize="x-small", frameon=False)
+    if chart.x_ticks:
+        axis.set_xticks([place for place, _ in chart.x_ticks], [name for _, name in chart.x_ticks], fontsize="x-small")
     axis.set_xlim(chart.x_start, chart.x_stop)
     axis.set_ylim(bottom=chart.y_start if chart.y_stop is not None else None, top=chart.y_stop)
     axis.set_xlabel(chart.x_label, fontsize="small")
@@ -101,7 +106,9 @@ def _chart(axis: Any, chart: Chart) -> None:
 
 
 def _heat(figure: Any, axis: Any, heat: HeatMap) -> None:
-    mesh = axis.pcolormesh(heat.x, np.arange(len(heat.rows)), heat.values, shading="nearest", cmap="viridis")
+    mesh = axis.pcolormesh(
+        heat.x, np.arange(len(heat.rows)), heat.values, shading="nearest", cmap="viridis", vmin=heat.low, vmax=heat.high
+    )
     axis.set_yticks(np.arange(len(heat.rows)), heat.rows, fontsize="x-small")
     axis.set_xlabel(heat.x_label, fontsize="small")
     axis.set_title(heat.label, fontsize="x-small")

@@ -107,6 +107,12 @@ def _readers(rows: Rows) -> Chart:
     return Chart((), tuple(marks), y_stop=top, x_label="largest cosine with what later blocks read; threshold")
 
 
+def _whole(numbers: Sequence[float]) -> tuple[tuple[float, str], ...]:
+    """Ticks at whole numbers, not too many of them."""
+    places = sorted({int(n) for n in numbers})
+    return tuple((float(n), str(n)) for n in places[:: max(1, len(places) // 12)])
+
+
 def _layers(rows: Rows) -> Chart:
     """Mean win rate by layer, with its interval over bases; one half is no difference."""
     layers = sorted({int(row["layer"]) for row in rows})
@@ -114,48 +120,74 @@ def _layers(rows: Rows) -> Chart:
     middle, low, high = (np.array([getattr(m, side) for m in found]) for side in ("value", "low", "high"))
     x = np.array(layers, dtype=float)
     rgb = PALETTE[0]
-    label = "layer; win rate of the first kind of direction, mean and 95 % over bases"
     edges = [Line(x, side, rgb, thin=True) for side in (low, high)]
     marks = tuple(Mark(float(a), float(b), "•", rgb) for a, b in zip(x, middle, strict=True))
-    lines = (*edges, Line(x, middle, rgb, "w"))
-    band = (Fill(x, low, high, rgb),)
     return Chart(
-        lines, marks, x_start=x[0], x_stop=max(x[-1], x[0] + 1), y_stop=1.0, levels=(0.5,), x_label=label, bands=band
+        (*edges, Line(x, middle, rgb, "w")),
+        marks,
+        x_start=x[0] - 0.2,
+        x_stop=x[-1] + 0.2,
+        y_stop=1.0,
+        levels=(0.5,),
+        x_ticks=_whole(layers),
+        x_label="layer",
+        y_label="win rate of the first kind, mean and 95 % over bases",
+        bands=(Fill(x, low, high, rgb),),
     )
 
 
 def _ratios(rows: Rows) -> Chart:
-    """KL of the SAE's error over that of each control, by place; 1 is no difference."""
-    chosen = [row for row in rows if row["kl_ratio"] is not None]
-    lines, marks = [], []
+    """KL of SAE(x) over KL of each control, by SAE, with intervals; 1 is no difference."""
+    last = str(rows[-1]["replaced"])
+    chosen = [row for row in rows if row["kl_ratio"] is not None and row["replaced"] == last]
+    places = {int(row["place"]): str(row["sae_id"]).removeprefix("blocks.") for row in rows}
     controls = list(dict.fromkeys(str(row["control"]) for row in chosen))
-    replaced = [str(row["replaced"]) for row in chosen]
+    lines, marks, legend = [], [], []
     for i, control in enumerate(controls):
-        mine = [row for row in chosen if row["control"] == control and row["replaced"] == replaced[-1]]
-        x, y = _column(mine, "place"), _column(mine, "kl_ratio")
         rgb, letter = PALETTE[i % len(PALETTE)], control[0]
-        lines.append(Line(x, y, rgb, letter))
-        marks += [Mark(float(a), float(b), letter, rgb) for a, b in zip(x, y, strict=True)]
-    legend = ", ".join(f"{control[0]} {control}" for control in controls)
-    last = max((float(row["place"]) for row in chosen), default=1.0)
-    label = f"place; KL of SAE(x) over KL of a control, {replaced[-1] if replaced else ''}: {legend}"
-    return Chart(tuple(lines), tuple(marks), x_stop=max(last, 1.0), levels=(1.0,), x_label=label)
+        legend.append((letter, control, rgb))
+        for row in (row for row in chosen if row["control"] == control):
+            x = float(row["place"]) + 0.16 * (i - (len(controls) - 1) / 2)
+            if row["kl_low"] is not None:
+                lines.append(Line(np.array([x, x]), np.array([row["kl_low"], row["kl_high"]]), rgb))
+            marks.append(Mark(x, float(row["kl_ratio"]), letter, rgb))
+    top = max([1.1, *(float(row["kl_high"] or row["kl_ratio"]) for row in chosen)]) * 1.05
+    return Chart(
+        tuple(lines),
+        tuple(marks),
+        x_start=-0.5,
+        x_stop=max(places) + 0.5,
+        y_stop=top,
+        levels=(1.0,),
+        x_ticks=tuple((float(place), name) for place, name in places.items()),
+        x_label="SAE",
+        y_label=f"KL of SAE(x) over KL of a change as long, {last}",
+        legend=tuple(legend),
+    )
 
 
 def _truncated(rows: Rows) -> Chart:
     """How alike the base and the base of a cut prompt are, by layer; one line for each length."""
     lengths = sorted({int(row["tokens"]) for row in rows})
-    shown = [n for n in (1, 2, 5, 10) if n in lengths] or lengths
-    lines = []
+    shown = [n for n in (1, 2, 5, 10) if n in lengths] or lengths[:4]
+    lines, legend = [], []
     for i, length in enumerate(shown):
         mine = [row for row in rows if row["tokens"] == length]
-        lines.append(
-            Line(_column(mine, "layer"), _column(mine, "cosine_centred"), PALETTE[i % len(PALETTE)], str(length % 10))
-        )
-    stop = max((float(row["layer"]) for row in rows), default=1.0)
-    label = f"layer; mean-centred cosine with the prompt cut to its last {', '.join(map(str, shown))} tokens"
+        rgb, letter = PALETTE[i % len(PALETTE)], "abcd"[i]
+        lines.append(Line(_column(mine, "layer"), _column(mine, "cosine_centred"), rgb, letter))
+        legend.append((letter, f"last {length} token{'s' if length > 1 else ''}", rgb))
+    layers = [float(row["layer"]) for row in rows]
     low = min((float(np.nanmin(line.y)) for line in lines), default=0.0)
-    return Chart(tuple(lines), x_stop=max(stop, 1.0), y_start=min(low, 0.5), y_stop=1.0, x_label=label)
+    return Chart(
+        tuple(lines),
+        x_stop=max([1.0, *layers]) * 1.02,
+        y_start=min(low - 0.02, 0.9),
+        y_stop=1.0,
+        x_ticks=_whole(layers),
+        x_label="layer",
+        y_label="mean-centred cosine with the cut prompt",
+        legend=tuple(legend),
+    )
 
 
 def _plateau(rows: Rows) -> Chart:
@@ -163,25 +195,37 @@ def _plateau(rows: Rows) -> Chart:
     x, rgb = _column(rows, "coordinate"), look("random").rgb
     low, high = _column(rows, "low"), _column(rows, "high")
     lines = (Line(x, low, rgb, thin=True), Line(x, high, rgb, thin=True), Line(x, _column(rows, "median"), rgb, "r"))
-    return Chart(lines, x_stop=float(x[-1]), x_label="coordinate; KL, nats", bands=(Fill(x, low, high, rgb),))
+    return Chart(
+        lines,
+        x_stop=float(x[-1]),
+        x_label="angle, degrees" if rows[0].get("axis") == "degrees" else "L2 distance",
+        y_label="KL, nats",
+        bands=(Fill(x, low, high, rgb),),
+        legend=(("r", "the recipe's directions, median and quartiles", rgb),),
+    )
+
+
+_SORTS: Final = {
+    "prompt": ("P", "prompts", look("real-other").rgb),
+    "truncated": ("c", "cut prompts", look("sae-feature").rgb),
+    "other token": ("x", "of another last token", GREY),
+}
 
 
 def _cloud(rows: Rows, tables: Mapping[str, Rows]) -> Chart:
-    """Prompts (P) and cut prompts (c) by distance and KL, over the band of the directions."""
+    """Prompts and cut prompts by distance and KL, over the band of the directions; where most of those cross."""
     behind = _plateau(tables["plateau"]) if tables.get("plateau") else Chart(())
     coordinate = "angle" if rows[0]["axis"] == "degrees" else "distance"
     marks = []
     for row in rows:
         if row["kl"] is not None:
-            letter, kind = ("P", "real-other") if row["sort"] == "prompt" else ("c", "sae-feature")
-            marks.append(Mark(float(row[coordinate]), float(row["kl"]), letter, look(kind).rgb))
+            letter, _, rgb = _SORTS[str(row["sort"])]
+            marks.append(Mark(float(row[coordinate]), float(row["kl"]), letter, rgb))
     ends = next((row["plateau_ends"] for row in rows if row["plateau_ends"] is not None), None)
     top = max([1.0, *(m.y for m in marks if ends is None or m.x <= ends)]) * 1.1
     verticals = () if ends is None else ((float(ends), BRIGHT),)
-    label = (
-        f"{coordinate}; KL, nats: P prompts, c cut prompts, over the directions (quartiles); where most cross marked"
-    )
-    return replace(behind, marks=tuple(marks), y_stop=top, verticals=verticals, x_label=label)
+    sorts = [_SORTS[sort] for sort in dict.fromkeys(str(row["sort"]) for row in rows)]
+    return replace(behind, marks=tuple(marks), y_stop=top, verticals=verticals, legend=(*sorts, *behind.legend))
 
 
 def _alone(make: Callable[[Rows], Chart]) -> Callable[[Rows, Mapping[str, Rows]], Chart]:

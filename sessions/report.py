@@ -7,6 +7,7 @@ Knows runs and charts; computes nothing that other modules do not.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,12 +27,14 @@ from sessions.pictures import picture_of
 from sessions.printable import printable
 from sessions.reader import Run
 from sessions.separation import across, brief, contrasts
+from sessions.stories import columns, stories
 from sessions.views import Choice, views
 
 Drawer = Callable[[Chart | HeatMap, int, int], str]
 """Draws a chart as text of so many columns and lines."""
+WIDE: Final = 80
 TEXT_SIZE: Final = (100, 24)
-LONG: Final = 12
+LONG: Final = 64
 """More rows of a table than these are told by their means."""
 
 
@@ -46,7 +49,7 @@ def page(run: Run, file: Path | None = None, draw: Drawer | None = None) -> str:
     parts = [_head(run), _asked(run), _model(run)]
     crowd = Crowd(run.info, run.curves)
     if run.curves:
-        parts += [_groups(crowd), _contrasts(crowd, across(run.recipe))]
+        parts += [_groups(crowd), _stories(crowd), _contrasts(crowd, across(run.recipe))]
     parts += [_table(name, rows) for name, rows in run.tables.items()]
     parts += [_pictures(charts(run, crowd), file, draw), _expectations(run), _caveats(run), _again(run)]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -61,30 +64,39 @@ def charts(run: Run, crowd: Crowd) -> dict[str, tuple[str, Chart | HeatMap]]:
             choices = {"": Choice()}
             if "metric" in view.depends and view.name != "layers":
                 choices["-l2"] = Choice(read=last, metric="l2")
+            if view.name == "bands":
+                measured = crowd.metrics()
+                more = {"-margin": ("logits", "margin"), "-norm": (last, "norm")}
+                choices |= {name: Choice(read=r, metric=m) for name, (r, m) in more.items() if (r, m) in measured}
             if "group" in view.depends:
                 choices = {f"-{i}" if i else "": Choice(group=i) for i in range(len(crowd.groups))}
+                if any(metric == "flips" for _, metric in crowd.metrics()):
+                    choices |= {f"-flips{n}": replace(c, metric="flips") for n, c in choices.items()}
             if "scalar" in view.depends:
                 choices["-max-slope"] = Choice(scalar=BY_COLUMN["max_slope_step"])
             for suffix, choice in choices.items():
                 chart = view.make(crowd, choice)
                 if chart is not None:
                     found[f"{view.name}{suffix}"] = (view.title(crowd, choice), chart)
-    for name in run.tables:
+    for name in sorted(run.tables, key=lambda name: name != "cloud"):  # which has the plateau in it
         chart = picture_of(name, run.tables)
-        if chart is not None:
-            found[name] = (f"{name}: {chart.x_label}", chart)
+        if chart is not None and not (name == "plateau" and "cloud" in found):
+            found[name] = (f"{name}: {chart.y_label or chart.x_label}", chart)
     return found
 
 
 def _head(run: Run) -> str:
     experiment = run.recipe.experiment
     summary = EXPERIMENTS[experiment].summary
-    return f"# {experiment}: {run.recipe.model.name}\n\n{summary[0].upper()}{summary[1:]}. Status: {run.status}."
+    n = run.info.get("n_curves")
+    far = f", {len(run.curves)} of {n} curves" if n else ""
+    status = "not ended yet, or cut off" if run.status == "running" else run.status
+    return f"# {experiment}: {run.recipe.model.name}\n\n{summary[0].upper()}{summary[1:]}. Status: {status}{far}."
 
 
 def _asked(run: Run) -> str:
     info, recipe = run.info, run.recipe
-    site, path, population = info.get("site", {}), info.get("path", {}), info.get("population", {})
+    site, population = info.get("site", {}), info.get("population", {})
     tokens, position = site.get("tokens", []), site.get("position")
     token = repr(tokens[position]) if position is not None and position < len(tokens) else "?"
     bases = ", ".join(f"{spec.count} {spec.kind}" for spec in recipe.bases)
@@ -95,12 +107,28 @@ def _asked(run: Run) -> str:
         f"- Prompt {recipe.site.prompt!r}, token {token} ({site.get('token_class', '?')}) at position {position}",
         f"- Written at `{site.get('write')}`; read: logits and {', '.join(f'`{r}`' for r in site.get('read', []))}",
         f"- Bases: {bases}. Directions from each: {directions}. Seed {recipe.seed}",
-        f"- Path: {path.get('mode')}, {path.get('steps')} steps up to {number(path.get('stop'))} {path.get('unit')}; "
-        f"threshold at {recipe.metrics.level:g} nats",
+        *([_path(run)] if EXPERIMENTS[recipe.experiment].has_paths else []),
+        *([f"- Options: {_options(run)}"] if _options(run) else []),
         f"- Real activations: {population.get('n')} windows of {population.get('source')}, typical distance "
         f"{number(info.get('typical_distance'))}",
     ]
     return "\n".join(printable(line) for line in lines)
+
+
+def _path(run: Run) -> str:
+    path, hooks = run.info.get("path", {}), {row.get("hook") for rows in run.tables.values() for row in rows} - {None}
+    text = f"- Path: {path.get('mode')}, {path.get('steps')} steps up to {number(path.get('stop'))} {path.get('unit')}"
+    if len(hooks) > 1:  # each has a scale of its own
+        stop = run.recipe.path.stop
+        text = f"- Path: {path.get('mode')}, {path.get('steps')} steps, stop {stop} at each of {len(hooks)} hooks"
+    elif path.get("stop") is None:
+        text = f"- Path: {path.get('mode')}, {path.get('steps')} steps, each to its own target"
+    return f"{text}; threshold at {run.recipe.metrics.level:g} nats"
+
+
+def _options(run: Run) -> str:
+    given = run.recipe.data().get("options", {})
+    return ", ".join(f"{name} = {value}" for name, value in given.items() if value not in ([], False))
 
 
 def _model(run: Run) -> str:
@@ -154,6 +182,26 @@ def _quantile(group: CurveGroup, column: str, q: float) -> float:
     return quantile(group.numbers(column).values, q)
 
 
+def _stories(crowd: Crowd) -> str:
+    found = stories(crowd)
+    if not found:
+        return ""
+    unit = "typical distance" if crowd.typical else "60 degrees"
+    lines = [
+        "## On the way to the output",
+        "",
+        f"Medians and quartiles over curves at shares of the {unit}: length of the change at each block's output "
+        f"over that "
+        "of the push; share of neurons whose sign flipped, by block; norm before the unembedding over the base's; "
+        "margin of "
+        "the base's most probable token.",
+        "",
+        f"| group | at | {' | '.join(columns(crowd))} |",
+        "|---|---|" + "---|" * len(columns(crowd)),
+    ]
+    return "\n".join([*lines, *(f"| {t.group} | {t.share:g} | {' | '.join(t.cells)} |" for t in found)])
+
+
 def _median(group: CurveGroup, column: str) -> str:
     found = group.median(column)
     middle = number(found.value, 3)
@@ -165,7 +213,7 @@ def _contrasts(crowd: Crowd, families: bool) -> str:
     if not found:
         return ""
     columns = list(dict.fromkeys(column for c in found for column in c.auc))
-    names = " | ".join(column.replace("_", " ") for column in columns)
+    names = " | ".join(BY_COLUMN[column].label for column in columns)
     lines = [
         "## Contrasts",
         "",
@@ -183,7 +231,12 @@ def _contrasts(crowd: Crowd, families: bool) -> str:
             f"| {c.first} / {c.second}{flag} | {c.n[0]}, {c.n[1]} | {'-' if c.win is None else brief(c.win)} | "
             f"{cells} |"
         )
-    lines += ["", "Kolmogorov-Smirnov distances of the same:", "", f"| first / second | {names} |"]
+    lines += [
+        "",
+        "Kolmogorov-Smirnov distances of the same, and below what 95 % of them lie when groups are left to chance:",
+        "",
+        f"| first / second | {names} |",
+    ]
     lines += ["|---|" + "---|" * len(columns)]
     for c in found:
         cells = " | ".join(brief(c.ks[column]) if column in c.ks else "-" for column in columns)
@@ -194,9 +247,9 @@ def _contrasts(crowd: Crowd, families: bool) -> str:
 
 
 def _table(name: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    if len(rows) > LONG or any(len(str(v)) > 40 for row in rows for v in row.values()):
+    if len(rows) > LONG or any(len(str(v)) > WIDE for row in rows for v in row.values()):
         return "\n".join([f"## Table {name}", "", "```", *table_lines(name, rows), "```"])
-    columns = list(dict.fromkeys(column for row in rows for column in row))
+    columns = list(dict.fromkeys(c for row in rows for c in row if any(r.get(c) is not None for r in rows)))
     lines = [f"## Table {name}", "", f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
     for row in rows:
         cells = (_cell(row.get(column)) for column in columns)

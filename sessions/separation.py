@@ -13,8 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from engine.aggregates import Aggregate, bootstrap_interval, value_of
-from engine.contrasts import Measured, auc, ks
+from engine.contrasts import Distance, Group, Measured, auc, ks, mean_of
 from engine.recipe import Recipe
 from sessions.crowd import BY_COLUMN, Crowd, CurveGroup
 from sessions.digest import CONTROLS, aligned
@@ -39,12 +38,17 @@ class Contrast:
     n: tuple[int, int]
     """Curves."""
     n_bases: tuple[int, int]
-    win: Measured | None
-    """Mean over bases of P(first reaches the level before second | same base); None where they share no bases."""
+    wins: Mapping[str, Measured] = field(default_factory=dict)
+    """By column, mean over bases of P(first is the more sensitive | same base); none where they share no bases."""
     auc: Mapping[str, Measured] = field(default_factory=dict)
     """By column, P(a curve of the first is the more sensitive by it)."""
-    ks: Mapping[str, Measured] = field(default_factory=dict)
-    """By column, the largest difference of the distribution functions."""
+    ks: Mapping[str, Distance] = field(default_factory=dict)
+    """By column, the largest difference of the distribution functions, and what chance gives."""
+
+    @property
+    def win(self) -> Measured | None:
+        """Of thresholds."""
+        return self.wins.get("threshold")
 
     def data(self) -> dict[str, Any]:
         """As a JSON-able tree."""
@@ -82,29 +86,34 @@ def contrast(crowd: Crowd, first: CurveGroup, second: CurveGroup) -> Contrast:
     """Compare two groups by everything that applies to them."""
     same_bases = first.base_kind == second.base_kind
     columns = COLUMNS if same_bases else BASE_COLUMNS
-    aucs, distances = {}, {}
+    wins, aucs, distances = {}, {}, {}
     for column in columns:
         a, b = first.numbers(column), second.numbers(column)
         if not len(a.values) or not len(b.values):
             continue
         aucs[column] = auc(a, b) if BY_COLUMN[column].sooner_is_less else auc(b, a)
         distances[column] = ks(a, b)
+        if same_bases and first.n_bases > 1:
+            wins[column] = _wins(a, b) if BY_COLUMN[column].sooner_is_less else _wins(b, a)
     return Contrast(
         first.label,
         second.label,
         first.family != second.family,
         (len(first.curves), len(second.curves)),
         (first.n_bases, second.n_bases),
-        _win(first, second) if same_bases and first.n_bases > 1 else None,
+        wins,
         aucs,
         distances,
     )
 
 
-def _win(first: CurveGroup, second: CurveGroup) -> Measured:
-    rows = [*first.summaries, *second.summaries]
-    rate = Aggregate("win_rate", (first.kind, second.kind))
-    return Measured(value_of(rate, rows), *bootstrap_interval(rate, rows))
+def _wins(first: Group, second: Group) -> Measured:
+    """Mean over the bases that both have of P(first < second), ties one half, with its interval over them."""
+    rates = []
+    for base in np.intersect1d(first.bases, second.bases):
+        x, y = first.values[first.bases == base][:, None], second.values[second.bases == base][None]
+        rates.append(float(((x < y) + 0.5 * (x == y)).mean()))
+    return mean_of(np.array(rates))
 
 
 def contrasts(crowd: Crowd, families: bool = False) -> list[Contrast]:
@@ -117,7 +126,7 @@ def contrast_lines(found: Sequence[Contrast]) -> list[str]:
     if not found:
         return []
     columns = list(dict.fromkeys(column for c in found for column in c.auc))
-    header = ["AUC: first sooner than second", "curves", "bases", *(column.replace("_", " ") for column in columns)]
+    header = ["AUC: first sooner than second", "curves", "bases", *(BY_COLUMN[column].label for column in columns)]
     table = [header]
     for c in found:
         name = f"{c.first} / {c.second}" + (" (across families)" if c.across else "")
@@ -130,8 +139,11 @@ def contrast_lines(found: Sequence[Contrast]) -> list[str]:
     return [*aligned(table), *aligned(distances)]
 
 
-def brief(measured: Measured) -> str:
-    """Value and interval in few cells."""
+def brief(measured: Measured | Distance) -> str:
+    """Value and interval in few cells, or what chance gives."""
+    if isinstance(measured, Distance):
+        chance = "" if np.isnan(measured.chance) else f" (chance {measured.chance:.2f})"
+        return "-" if np.isnan(measured.value) else f"{measured.value:.2f}{chance}"
     if np.isnan(measured.value):
         return "-"
     if np.isnan(measured.low):

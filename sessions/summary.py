@@ -16,10 +16,11 @@ from engine.errors import UsageError
 from engine.expect import Outcome
 from sessions.cautions import cautions
 from sessions.crowd import Crowd
-from sessions.digest import digest, digest_lines, table_lines, win_rates
+from sessions.digest import aligned, digest, digest_lines, table_lines, win_rates
 from sessions.reader import Run
 from sessions.schema import plain
 from sessions.separation import across, contrast_lines, contrasts
+from sessions.stories import columns, stories
 
 
 def summary_text(run: Run, outcomes: Sequence[Outcome], form: str) -> str:
@@ -74,8 +75,19 @@ def digest_of(run: Run) -> list[str]:
     return [
         *lines,
         *(contrast_lines(contrasts(crowd, across(run.recipe))) if several else ()),
+        *_stories(crowd),
         *_cautioned(crowd),
     ]
+
+
+def _stories(crowd: Crowd) -> list[str]:
+    found = stories(crowd)
+    if not found:
+        return []
+    header = ["medians at typical distances" if crowd.typical else "medians at shares of 60 degrees", *columns(crowd)]
+    # Quartiles stand in the report: here there is no room for them.
+    rows = [[f"{t.group} {t.share:g}", *(cell.partition(" ")[0] for cell in t.cells)] for t in found]
+    return aligned([header, *rows])
 
 
 def _cautioned(crowd: Crowd) -> list[str]:

@@ -109,6 +109,11 @@ def verify(folder: Path, worker: Worker) -> list[Deviation]:
         raise RunFolderError(
             f"{folder}: {missing} stored curves or rows were not computed again; its files do not fit together."
         )
+    if comparison.beyond and run.status == "done":
+        raise RunFolderError(
+            f"{folder} says that it is done, but {comparison.beyond} rows that were computed again are not in its "
+            "tables: they are not whole."
+        )
     return comparison.deviations()
 
 
@@ -171,6 +176,8 @@ class _Comparison:
         self.directions: dict[int, np.ndarray] = {}
         self.rows: dict[str, list[dict[str, Any]]] = {}
         self._rows_seen: Counter[str] = Counter()
+        self.beyond = 0
+        """Rows computed that were not stored."""
 
     def take(self, event: Event) -> None:
         if isinstance(event, BaseResult) and event.base in self.bases:
@@ -189,8 +196,10 @@ class _Comparison:
             number = self._rows_seen[event.table]
             stored = self.rows.get(event.table, [])[number : number + 1]
             self._rows_seen[event.table] += 1
-            if stored:  # a stopped run never reached the rest
+            if stored:
                 self._compare("tables", *_numbers(stored[0], event.values))
+            else:  # a stopped run never reached the rest
+                self.beyond += 1
 
     def _compare(self, metric: str, stored: np.ndarray, again: np.ndarray) -> None:
         absolute, relative = TOLERANCES[metric]

@@ -223,17 +223,19 @@ class Bridge:
         self._pending = []
         self._posted = time.monotonic()
 
-    def _close(self, why: str, keep_results: bool = True, status: Literal["stopped", "failed"] = "stopped") -> None:
-        """Close the open run: one with results is kept, an empty or superseded one leaves nothing."""
+    def _close(
+        self, why: str, keep_results: bool = True, status: Literal["stopped", "failed"] = "stopped"
+    ) -> RunKept | None:
+        """Close the open run: one with results is kept, and told of; an empty or superseded one leaves nothing."""
         self._pending = []
-        if self._open is None:
-            return
-        if keep_results and self._open.results:
-            self._open.writer.finish(RunEnded(status, why))
-        else:
-            self._open.writer.discard()
-            self._open.session.tidy()
-        self._open = None
+        run, self._open = self._open, None
+        if run is None:
+            return None
+        if keep_results and run.results:
+            return RunKept(run.id, run.writer.finish(RunEnded(status, why)).folder)
+        run.writer.discard()
+        run.session.tidy()
+        return None
 
     def _give_up_run(self, why: str) -> None:
         """The run's folder cannot be written or read back: say so and stay ready for the next run."""
@@ -253,8 +255,9 @@ class Bridge:
     def _restart(self, error: DirscopeError) -> bool:
         """Start another worker in place of a dead one; false when workers die as soon as they are started."""
         self._leave_unanswered(str(error))
+        kept = None
         with contextlib.suppress(OSError):
-            self._close(str(error))
+            kept = self._close(str(error))
         self._worker.stop(timeout=0.2)
         died = time.monotonic()
         self._deaths = [t for t in self._deaths if died - t < DEATHS_WITHIN_SECONDS] + [died]
@@ -270,4 +273,6 @@ class Bridge:
             self._post(EngineDied(f"{error} Another could not be started: {failure}.", False))
             return False
         self._post(EngineDied(str(error), True))
+        if kept is not None:
+            self._post(kept)
         return True

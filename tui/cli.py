@@ -262,17 +262,20 @@ def _batch(arguments: argparse.Namespace) -> int:
 
 def _shorthand(arguments: argparse.Namespace) -> list[str]:
     """The app's options as recipe overrides."""
-    import json
+    import tomli_w
+
+    def toml(text: str) -> str:
+        return tomli_w.dumps({"v": text}).partition("=")[2].strip()
 
     keys = {"model": "model.name", "prompt": "site.prompt", "write": "site.write", "device": "model.device"}
-    found = [f"{key}={json.dumps(v)}" for name, key in keys.items() if (v := getattr(arguments, name)) is not None]
+    found = [f"{key}={toml(v)}" for name, key in keys.items() if (v := getattr(arguments, name)) is not None]
     if arguments.position is not None:
         found.append(f"site.position={arguments.position}")
     if arguments.sae is not None:
         release, _, sae_id = arguments.sae.partition(":")
-        found.append(f"sae.release={json.dumps(release)}")
+        found.append(f"sae.release={toml(release)}")
         if sae_id:
-            found.append(f"sae.sae_id={json.dumps(sae_id)}")
+            found.append(f"sae.sae_id={toml(sae_id)}")
     return found
 
 

@@ -29,6 +29,7 @@ def draw_heat(heat: HeatMap, width: int, height: int) -> Text:
         return Text("(too small for a map)"[: max(width, 0)], style="dim")
     finite = heat.values[np.isfinite(heat.values)]
     low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
+    low, high = low if heat.low is None else heat.low, high if heat.high is None else heat.high
     places = np.linspace(0, heat.values.shape[1] - 1, columns).round().astype(int)
     # As many lines as fit, each row as tall as the others; where there is no room rows are left out evenly.
     room = height - 3

@@ -46,6 +46,7 @@ def draw(chart: Chart | HeatMap, width: int, height: int) -> Text:
     for line in chart.lines:
         x, y = ([], []) if line.points else _finite(line, bottom, top, width * 2)
         if x and line.thin:
+            x, y = _dotted(x, y, width)
             plotext.scatter(x, y, marker="." if chart.ascii else "·", color=line.rgb)
         elif x:
             plotext.plot(x, y, marker=marker, color=line.rgb)
@@ -57,6 +58,8 @@ def draw(chart: Chart | HeatMap, width: int, height: int) -> Text:
             alike.setdefault((mark.character, mark.rgb), []).append(mark)
     for (character, rgb), marks in alike.items():
         plotext.scatter([m.x for m in marks], [m.y for m in marks], marker=character, color=rgb)
+    if chart.x_ticks:
+        plotext.xticks([place for place, _ in chart.x_ticks], [name for _, name in chart.x_ticks])
     if chart.x_label and height >= 14:
         plotext.xlabel(chart.x_label)
     return Text.from_ansi(plotext.build().rstrip("\n"), no_wrap=True, end="")
@@ -103,6 +106,14 @@ def _finite(line: Line, bottom: float, top: float, most: int) -> tuple[list[floa
         pick = np.linspace(0, len(x) - 1, most).round().astype(int)
         x, y = x[pick], y[pick]
     return x.tolist(), y.tolist()
+
+
+def _dotted(x: list[float], y: list[float], width: int) -> tuple[list[float], list[float]]:
+    """A line of few points with more between them, so that dots join up."""
+    if len(x) >= width // 2:
+        return x, y
+    places = np.unique(np.concatenate([np.linspace(x[0], x[-1], width // 2), x]))
+    return places.tolist(), np.interp(places, x, y).tolist()
 
 
 def _ends(chart: Chart, bottom: float, top: float) -> list[Mark]:

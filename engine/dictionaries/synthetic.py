@@ -1,15 +1,16 @@
 """Synthetic activations: a real one's SAE features exchanged for others that are alike.
 
-A ladder, each rung with what the one below has (after "Evaluating synthetic activations composed of SAE latents in
+A ladder (after "Evaluating synthetic activations composed of SAE latents in
 GPT-2", LASR Labs 2024, whose text has the first two and leaves the sampling open):
 
 - *baseline*, a bag of latents: each active latent is exchanged for another one that fires about as often, which takes
   over its activation.
-- *structured*: the cosine of each to the strongest latent is kept, by choosing among latents of like frequency.
-- *pairwise*: the cosines of each to all of the stronger ones.
-- *cooccurring*: besides, how often each fires where the stronger ones fire.
+- *structured*: chosen among those for a like cosine to the strongest latent.
+- *pairwise*: of the quarter that is best by that, for like cosines to all of the stronger ones.
+- *cooccurring*: of the half that is best by that in turn, for firing as often where the stronger ones fire.
 
-How well each is matched is reported with every vector. Knows numbers; no models.
+Every rung chooses among the same latents, and each gives up a little of what the rung below matched: how well all four
+are matched is recorded with every vector. Knows numbers; no models.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ Rung = Literal["baseline", "structured", "pairwise", "cooccurring"]
 RUNGS: Final[tuple[Rung, ...]] = get_args(Rung)
 WHAT: Final[dict[Rung, str]] = {
     "baseline": "a bag of SAE latents of like frequency and activation",
-    "structured": "such a bag with cosines to the strongest latent kept",
-    "pairwise": "such a bag with all pairwise cosines kept",
-    "cooccurring": "such a bag with pairwise cosines and co-occurrence kept",
+    "structured": "such a bag with like cosines to the strongest latent",
+    "pairwise": "such a bag with like pairwise cosines too",
+    "cooccurring": "such a bag with like pairwise cosines and co-occurrence",
 }
 RATE_TOLERANCE: Final = 0.15
 """Decades of firing rate within which two latents fire equally often."""
@@ -113,16 +114,19 @@ def exchange(
     chosen: list[int] = []
     chosen_rows = np.zeros((0, originals.shape[1]))
     for place, latent in enumerate(active):
-        near = _near(np.where(free, np.abs(decades - decades[latent]), np.inf), int(free.sum()), rung)
+        near = _near(np.where(free, np.abs(decades - decades[latent]), np.inf), int(free.sum()))
         pick = near[rng.integers(len(near))]
         if place and rung != "baseline":
-            seen = slice(0, 1) if rung == "structured" else slice(0, place)
-            cosines = unit_rows(rows(near)) @ chosen_rows[seen].T
-            apart = ((cosines - wanted[place, seen]) ** 2).mean(1)
+            cosines = unit_rows(rows(near)) @ chosen_rows.T - wanted[place, :place]
+            order = np.abs(cosines[:, 0]).argsort(kind="stable")
+            if rung != "structured":
+                order = order[: -(-len(near) // 4)]
+                order = order[(cosines[order] ** 2).mean(1).argsort(kind="stable")]
             if rung == "cooccurring":
-                shares = np.stack([cofiring(other, near) for other in chosen], axis=1)
-                apart += ((shares - together[seen, place]) ** 2).mean(1)
-            pick = near[int(apart.argmin())]
+                order = order[: -(-len(order) // 2)]
+                shares = np.stack([cofiring(other, [near[i] for i in order]) for other in chosen], axis=1)
+                order = order[((shares - together[:place, place]) ** 2).mean(1).argsort(kind="stable")]
+            pick = near[int(order[0])]
         chosen.append(pick)
         chosen_rows = np.concatenate([chosen_rows, unit_rows(rows([pick]))])
         free[pick] = False
@@ -140,10 +144,9 @@ def exchange(
     )
 
 
-def _near(gaps: NDArray[np.float64], n_free: int, rung: Rung) -> list[int]:
-    """Latents that fire about as often; with something to be kept, enough to choose from."""
+def _near(gaps: NDArray[np.float64], n_free: int) -> list[int]:
+    """Latents that fire about as often; where few do, the nearest in rate, so that there is a choice."""
     near = np.flatnonzero(gaps <= RATE_TOLERANCE)
-    least = 1 if rung == "baseline" else LEAST_CANDIDATES
-    if len(near) < least:
-        near = np.argsort(gaps, kind="stable")[: min(least, n_free)]
+    if len(near) < LEAST_CANDIDATES:
+        near = np.argsort(gaps, kind="stable")[: min(LEAST_CANDIDATES, n_free)]
     return [int(i) for i in near]

@@ -53,6 +53,10 @@ class Experiment:
     tables: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """For one that yields rows in place of curves: its tables and their numeric columns, which an expectation may
     aggregate. Empty for one that yields curves."""
+    brings_saes: bool = False
+    """Whether its own options name SAEs, and its rows say which they were."""
+    has_paths: bool = True
+    """Whether it goes along the recipe's path."""
     needs_sae: bool = False
     """Whether it uses the write hook's SAE whatever the directions are."""
     keeps_tokens: bool = False

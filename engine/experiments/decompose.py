@@ -87,6 +87,7 @@ EXPERIMENTS.register(
         run=_run,
         default_bases=({"kind": "prompt"},),
         default_directions=({"kind": "real-other", "count": 4},),
+        has_paths=False,
         options=DecomposeOptions,
         tables={
             PARTS: (

@@ -2,7 +2,8 @@
 
 Table `layers`, a row for each hook and base. The control of every claim about sensitive directions: written late, with
 little left to compute behind it, the difference should be gone (Heimersheim & Mendel 2024 and comments: "12th layer").
-Thresholds are in typical distances of the hook itself, since activations grow from layer to layer.
+Thresholds are in typical distances of the hook itself, since activations grow from layer to layer; on the sphere, in
+degrees.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class LayersOptions(NoOptions):
     """Where to write and what to compare."""
 
     hooks: Hooks = Field(
-        (), description="a list of hook point names; every block's input and the last one's output without"
+        (), description="a list of hook point names; all blocks' inputs and the last one's output by default"
     )
     first: str = Field("real-other", description="a kind of direction that the recipe has")
     second: str = Field("random", description="a kind of direction that the recipe has")
@@ -71,28 +72,31 @@ def _run(lab: Laboratory) -> Iterator[Event]:
                 yield found
                 continue
             base, curves = found
-            values = _compared(curves, options.first, options.second, there.population.typical_distance)
+            values = _compared(curves, options.first, options.second, there)
             where = {"hook": hook, "layer": there.where.write.layer, "base": base, "sample": base}
             yield RowResult(TABLE, {**where, **values})
             number += 1
             yield Progress(f"measuring at {hook}", number, total)
 
 
-def _compared(curves: list[CurveResult], first: str, second: str, typical: float) -> dict[str, Any]:
+def _compared(curves: list[CurveResult], first: str, second: str, there: Laboratory) -> dict[str, Any]:
     import numpy as np
 
     from engine.aggregates import quantile, win_rate
 
-    rows = [curve.summary for curve in curves]
+    rows, typical = [curve.summary for curve in curves], there.population.typical_distance
+    straight = there.recipe.path.mode == "straight"
+    scale = typical if straight else 1.0
     found: dict[str, Any] = {
         "first": first,
         "second": second,
         "win_rate": win_rate(rows, first, second),
         "typical_distance": typical,
+        "unit": "typical distances" if straight else "degrees",
         "base_entropy": rows[0].base_entropy,
     }
     for side, kind in (("first", first), ("second", second)):
-        reached = np.array([np.inf if r.threshold is None else r.threshold / typical for r in rows if r.kind == kind])
+        reached = np.array([np.inf if r.threshold is None else r.threshold / scale for r in rows if r.kind == kind])
         middle = quantile(reached, 0.5)
         found[f"{side}_threshold"] = float(middle) if np.isfinite(middle) else None
         found[f"{side}_never"] = float(np.isinf(reached).mean())

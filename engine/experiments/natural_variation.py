@@ -35,14 +35,14 @@ class VariationOptions(NoOptions):
 @unheld
 def _run(lab: Laboratory) -> Iterator[Event]:
     from engine.elsewhere import at, curves_by_base, moved
+    from engine.errors import RecipeError
     from engine.results import Note
 
     if lab.stop is None:
-        from engine.errors import RecipeError
-
         raise RecipeError('path.stop = "native" gives the directions no common axis: use "auto" or a number.')
-    straight = {"mode": lab.recipe.path.mode}
-    alone = moved(lab.recipe, bases=[{"kind": "prompt"}], path=straight)
+    if [spec.kind for spec in lab.recipe.bases] != ["prompt"]:
+        raise RecipeError("natural-variation is about the prompt's own activation: leave [[bases]] out.")
+    alone = moved(lab.recipe)
     curves: list[CurveResult] = []
     for found in curves_by_base(at(lab, alone)):
         if isinstance(found, tuple):
@@ -67,13 +67,18 @@ def _plateau(lab: Laboratory, curves: list[CurveResult]) -> Any:
 
     whole = band([c.coordinate for c in curves], [c.kl for c in curves])
     for k, coordinate in enumerate(whole.coordinate):
-        values = {"coordinate": float(coordinate), "n": int(whole.n[k])}
+        values = {"axis": _axis(lab), "coordinate": float(coordinate), "n": int(whole.n[k])}
         names = ("low", "median", "high")
         values |= {name: float(v) for name, v in zip(names, whole.quantiles[1:4, k], strict=True)}
         yield RowResult(PLATEAU, values)
     reached = np.array([np.inf if c.summary.threshold is None else c.summary.threshold for c in curves])
     radius = quantile(reached, 0.5)
     return float(radius) if np.isfinite(radius) else None
+
+
+def _axis(lab: Laboratory) -> str:
+    """Of what plateau ends and `crossed_at` are told."""
+    return "degrees" if lab.recipe.path.mode == "sphere" else "L2"
 
 
 def _contexts(lab: Laboratory) -> Iterator[tuple[str, str, list[int]]]:
@@ -97,7 +102,9 @@ def _cloud(lab: Laboratory, radius: float | None) -> Iterator[Event]:
     from engine.paths import angle_between
     from engine.results import Note, Progress, RowResult
 
-    x = lab.site.vector.astype(np.float64)
+    if not lab.recipe.options.model_dump()["prompts"]:
+        yield Note("Prompts to compare go into options.prompts; without any, only cut contexts are compared.")
+    x, stop = lab.site.vector.astype(np.float64), float(lab.stop or 0)
     mean, typical = lab.population.mean, lab.population.typical_distance
     found, tables = [], []
     for sort, text, ids in _contexts(lab):
@@ -108,7 +115,7 @@ def _cloud(lab: Laboratory, radius: float | None) -> Iterator[Event]:
             yield Note(
                 f"{text!r} ends in another token than the prompt, which is more than natural variation.", "warning"
             )
-        found.append((sort, text, ids, y, same))
+        found.append((sort if same else "other token", text, ids, y, same))
         if np.linalg.norm(y - x) > 1e-5 * np.linalg.norm(x):
             tables.append({"kind": "vector", "label": str(len(found) - 1), "data": packed(y - lab.site.vector)})
     curves: dict[int, CurveResult] = {}
@@ -142,8 +149,8 @@ def _cloud(lab: Laboratory, radius: float | None) -> Iterator[Event]:
                 "kl": kl,
                 "crossed_at": crossed,
                 "plateau_ends": radius,
-                "axis": "degrees" if lab.recipe.path.mode == "sphere" else "L2",
-                "inside": None if radius is None else coordinate < radius,
+                "axis": _axis(lab),
+                "inside": coordinate < (stop if radius is None else radius),
             },
         )
         yield Progress("comparing", number + 1, len(found))

@@ -73,6 +73,7 @@ EXPERIMENTS.register(
         run=_run,
         default_bases=({"kind": "prompt"},),
         default_directions=({"kind": "sae-error"},),
+        has_paths=False,
         options=SaeFidelityOptions,
         tables={TABLE: COLUMNS},
         needs_sae=True,

@@ -103,6 +103,7 @@ EXPERIMENTS.register(
         run=_run,
         default_bases=({"kind": "prompt"},),
         default_directions=({"kind": "steering", "plus": "She was very happy", "minus": "She was very sad"},),
+        has_paths=False,
         options=SteeringOptions,
         tables={
             TABLE: ("strength", "added_norm", "share_of_norm", "unsteered_hit", "steered_hit", "hit_change"),

@@ -76,7 +76,7 @@ def _cdf(crowd: Crowd, choice: Choice) -> Chart | None:
         tuple(lines),
         x_start=float(edges[0]),
         x_stop=float(edges[-1]),
-        y_stop=1.02,
+        y_stop=1.0,
         levels=(0.5,),
         x_label=_axis(crowd, choice),
         y_label="share of curves at or below",

@@ -27,11 +27,15 @@ def _make(crowd: Crowd, choice: Choice) -> HeatMap | None:
     group, metric = _shown(crowd, choice)
     if metric == "flips":
         reads = [read for read in crowd.reads if read.endswith("hook_post")] or reads
-    bands = [band_of(group, read, metric) for read in reads]
+    maps = [np.stack([band_of(g, read, metric).median[1:] for read in reads]) for g in crowd.groups]
+    values = maps[choice.group % len(maps)]
+    finite = np.concatenate([m[np.isfinite(m)] for m in maps])
     return HeatMap(
-        x=bands[0].coordinate[1:],
+        x=band_of(group, reads[0], metric).coordinate[1:],
         rows=tuple(read.removeprefix("blocks.") for read in reads),
-        values=np.stack([band.median[1:] for band in bands]),
+        values=values,
+        low=float(finite.min()) if len(finite) else None,
+        high=float(finite.max()) if len(finite) else None,
         label=f"{METRIC_LABELS[metric]}, median of {len(group.curves)} curves of {group.label}",
         x_label=crowd.x_label,
     )

@@ -16,12 +16,14 @@ from engine.results import Summary
 from sessions.cautions import cautions, footnotes, letters
 from sessions.caveats import caveats
 from sessions.chart import Chart, HeatMap
-from sessions.crowd import BY_COLUMN, SCALARS, Crowd
+from sessions.crowd import BY_COLUMN, SCALARS, Crowd, series
 from sessions.export import Part, export
 from sessions.figure import draw_figure
+from sessions.pictures import picture_of
 from sessions.reader import Run, read_run
 from sessions.report import charts, page
 from sessions.separation import contrasts, pairs
+from sessions.stories import columns, stories
 from sessions.timeleft import TimeLeft
 from sessions.views import Choice, views
 from tests.conftest import command
@@ -123,14 +125,16 @@ def test_contrasts_are_between_kinds_of_one_base_and_bases_of_one_kind(many: Run
     ]
     same, _, across, _ = contrasts(crowd)
     assert same.win is not None
+    assert same.wins["max_slope_step"] != same.win
     assert across.win is None, "different bases have no wins"
     assert "plateau_length" in across.auc
     rows = {g.name: [s.threshold or np.inf for s in g.summaries] for g in crowd.groups}
     x, y = np.array(rows["random@real"])[:, None], np.array(rows["random@random"])[None]
     assert across.auc["threshold"].value == pytest.approx(float(((x < y) + 0.5 * (x == y)).mean()))
     for found in (same, across):
-        for measured in (*found.auc.values(), *found.ks.values()):
+        for measured in found.auc.values():
             assert measured.low <= measured.value <= measured.high
+        assert all(0 <= measured.chance <= 1 for measured in found.ks.values())
 
 
 def test_families_are_compared_only_when_asked(run: Run) -> None:
@@ -200,6 +204,77 @@ def test_a_cumulative_share_ends_below_one_where_some_never_cross(many: Run) -> 
     assert "never" in chart.legend[0][1]
 
 
+def test_a_histogram_counts_what_never_happens_in_n(many: Run) -> None:
+    never = replace(many.curves[0], summary=replace(many.curves[0].summary, threshold=None, censored=True))
+    crowd = Crowd(many.info, (never, *many.curves[1:]))
+    chart = next(v for v in views() if v.name == "histogram").make(crowd, Choice())
+    assert isinstance(chart, Chart)
+    n = len(crowd.groups[0].curves)
+    assert chart.lines[0].y[::2].sum() == pytest.approx((n - 1) / n)
+
+
+def test_size_is_over_the_length_of_the_push_and_not_over_the_angle(many: Run) -> None:
+    curve = many.curves[0]
+    round_ = replace(curve, coordinate=np.linspace(0, 90, len(curve.coordinate)))
+    read = "blocks.3.hook_resid_post"
+    assert np.allclose(series(round_, read, "size")[1:], curve.values[read]["l2"][1:] / curve.distance[1:])
+
+
+def test_pictures_of_tables_show_what_they_say() -> None:
+    rows = [
+        {"layer": layer, "win_rate": 0.5 + layer / 10 + base / 100, "first_never": 0.3, "base": base}
+        for layer in (1, 2, 3)
+        for base in range(5)
+    ]
+    chart = picture_of("layers", {"layers": rows})
+    assert chart is not None
+    assert [mark.y for mark in chart.marks] == pytest.approx([0.62, 0.72, 0.82])
+    assert [name for _, name in chart.x_ticks] == ["1", "2", "3"]
+    ratios = [
+        {
+            "place": place, "sae_id": f"blocks.{place}.x", "control": control, "replaced": replaced,
+            "kl_ratio": 1.5, "kl_low": 1.2, "kl_high": 1.9,
+        }
+        for place in (0, 1)
+        for replaced in ("substitution", "everywhere")
+        for control in ("isotropic", "norm")
+    ]  # fmt: skip
+    chart = picture_of("ratios", {"ratios": ratios})
+    assert chart is not None
+    assert [name for _, name in chart.x_ticks] == ["0.x", "1.x"]
+    assert len(chart.marks) == 4
+    assert {tuple(line.y) for line in chart.lines} == {(1.2, 1.9)}
+    assert [name for _, name, _ in chart.legend] == ["isotropic", "norm"]
+
+
+def test_of_many_groups_each_is_held_against_its_control(many: Run) -> None:
+    kinds = ("random", "real-other", "interpolation", "real-other-on", "real-other-off")
+    curves = tuple(
+        replace(curve, summary=replace(curve.summary, kind=kind, base_kind="real-other"))
+        for kind in kinds
+        for curve in many.curves[:2]
+    )
+    found = [(a.kind, b.kind) for a, b in pairs(Crowd(many.info, curves))]
+    assert found == [(kind, "random") for kind in kinds[1:]]
+    few = [(a.kind, b.kind) for a, b in pairs(Crowd(many.info, curves[:6]))]
+    assert len(few) == 3
+
+
+def test_a_report_of_propagation_tells_the_simple_stories(many: Run) -> None:
+    text = page(many)
+    assert "## On the way to the output" in text
+    crowd = Crowd(many.info, many.curves)
+    told = stories(crowd)
+    assert {t.share for t in told} == {0.2, 0.5, 1.0}
+    names = columns(crowd)
+    group = crowd.groups[0]
+    place = 0.5 * many.info["typical_distance"]
+    margins = [np.interp(place, c.coordinate, c.values["logits"]["margin"]) for c in group.curves]
+    cell = next(t for t in told if (t.group, t.share) == (group.label, 0.5)).cells[names.index("margin, nats")]
+    assert float(cell.partition(" ")[0]) == pytest.approx(np.median(margins), abs=0.15)
+    assert {"bands-margin", "bands-norm", "layers-flips"} <= set(charts(many, crowd))
+
+
 # Cautions
 
 
@@ -214,7 +289,7 @@ INFO = {
     "site": {"position": 5},
     "population": {"n": 1000},
     "model": {"d_model": 256},
-    "path": {"steps": 50},
+    "path": {"steps": 50, "stop": 13.0},
     "noise_floor": None,
 }
 
@@ -230,6 +305,7 @@ INFO = {
         ("h", INFO, [row(base_entropy=0.01), *[row()] * 9]),
         ("", INFO, [row(base_entropy=0.01), *[row()] * 19]),
         ("f", {**INFO, "noise_floor": {"kl": 1e-3}}, [row(final_kl=None), row()]),
+        ("e", {**INFO, "path": {"steps": 50, "stop": None}}, [row()]),
         ("c", INFO, [row(threshold=None, censored=True), row()]),
         ("g", INFO, [row(plateau_length=None), row()]),
         ("", INFO, [row(plateau_length=None, plateau_censored=True), row()]),
@@ -248,7 +324,7 @@ def test_caveats_are_those_that_apply(run: Run, many: Run) -> None:
     assert not any("Isotropic" in text for text in other)
     assert any("Made-up bases" in text for text in other)
     stopped = replace(many, events=many.events[:-1])
-    assert any("stopped before its end" in text for text in caveats(stopped))
+    assert any("has not ended, or was stopped" in text for text in caveats(stopped))
 
 
 def test_time_left_is_told_from_the_pace() -> None:

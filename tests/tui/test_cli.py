@@ -67,3 +67,13 @@ def test_built_in_recipes_named_in_the_help_are_there() -> None:
     assert ", ".join(builtin_names()) in " ".join(EPILOG.split())
     for name in builtin_names():
         assert find_recipe(name, []).experiment
+
+
+@pytest.mark.parametrize("text", ["🐱 cat", 'a "quoted" \\ word', "café\tbar", "שלום"])
+def test_a_prompt_on_the_command_line_is_the_prompt(text: str) -> None:
+    from engine.recipe import parse_recipe, with_overrides
+    from tui.cli import _main_parser, _shorthand
+
+    arguments = _main_parser().parse_args(["--prompt", text])
+    recipe = parse_recipe(with_overrides({"site": {"prompt": "x"}}, _shorthand(arguments)))
+    assert recipe.site.prompt == text

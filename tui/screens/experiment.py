@@ -52,9 +52,18 @@ class ExperimentScreen(Screen[None]):
         Binding("shift+tab", "next_view(-1)", show=False, id="experiment.view-back", priority=True),
         Binding("k", "next_scalar", "number", id="experiment.number", tooltip="The next number of a curve"),
         Binding("m", "next_metric", "metric", id="experiment.metric", tooltip="The next metric and read hook"),
-        Binding("g", "next_group", "group", id="experiment.group", tooltip="The next group, in maps of one group"),
+        Binding(
+            "g",
+            "next_group",
+            "group",
+            show=False,
+            id="experiment.group",
+            tooltip="The next group, in maps of one group",
+        ),
         Binding("s", "toggle_path", "sphere", id="experiment.path", tooltip="Straight lines or the sphere: runs again"),
-        Binding("x", "toggle_across", "across", id="experiment.across", tooltip="Compare across families too"),
+        Binding(
+            "x", "toggle_across", "across", show=False, id="experiment.across", tooltip="Compare across families too"
+        ),
         Binding("t", "edit", "edit", id="experiment.edit", tooltip="Edit bases, directions, path and options as TOML"),
         Binding(
             "space", "pause", "stop/go on", id="experiment.pause", tooltip="Stop, keeping all; or go on from there"

@@ -22,6 +22,7 @@ from engine.results import Event, Note, Progress, RowResult, RunEnded, RunStarte
 from sessions.digest import number, splice_lines
 from sessions.pictures import PICTURES, picture_of
 from sessions.printable import printable
+from sessions.reader import recorded_status
 from sessions.timeleft import TimeLeft
 from tui.screens import running
 from tui.screens.dialogs import Help
@@ -142,11 +143,12 @@ column (or press a column's head), **r** the other way. What never happens comes
     def kept(self, folder: Path) -> None:
         """The run is whole on disk."""
         self.folder = folder
-        self._status = f"saved {folder.name}: {folder / 'tables'}"
+        stopped = recorded_status(folder) != "done"
+        self._status = f"stopped {folder.name}, space goes on" if stopped else f"saved {folder.name}"
 
     def failed(self, why: str) -> None:
         """The run ended in an error."""
-        self._status = "failed"
+        self._status, self._left = "failed", ""
         self.ended = True
         self._notes.append(why)
 

@@ -111,10 +111,7 @@ def _contrasts(crowd: Crowd, scalar: Scalar, families: bool) -> Text:
     text.append(head + "\n", style="dim")
     for c in found:
         name = f"{c.first} / {c.second}{' [x]' if c.across else ''}"
-        cells = [
-            "-" if c.win is None else brief(c.win),
-            *(brief(side[scalar.column]) if scalar.column in side else "-" for side in (c.auc, c.ks)),
-        ]
+        cells = [brief(side[scalar.column]) if scalar.column in side else "-" for side in (c.wins, c.auc, c.ks)]
         text.append(f"{name:<{wide}}{cells[0]:<20}{cells[1]:<20}{cells[2]}\n")
     if any(c.across for c in found):
         text.append("[x] across families: such directions are made in different ways\n", style="yellow")

@@ -105,7 +105,7 @@ KL, L2, cosine or KL as a share of its end along each direction; a letter at a c
             label = ""
             try:
                 chart = make()
-                label = "" if chart is None else chart.x_label
+                label = "" if chart is None else chart.title
                 text = Text(NOTHING, style="dim") if chart is None else draw(chart, width, height)
             except Exception as error:
                 # An exception here would vanish with the thread: the plot says it instead.
