@@ -6,7 +6,7 @@ A module of this package registers one view in `VIEWS`; the app's experiment scr
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Literal
 
 from engine.registry import Registry
@@ -37,6 +37,8 @@ class View:
     """None where this crowd has nothing of the sort."""
     depends: frozenset[Literal["scalar", "metric", "group"]] = frozenset()
     """What of a choice it looks at."""
+    applies: Callable[[Crowd], bool] = lambda crowd: bool(crowd.curves)
+    """Whether a crowd has something of the sort; told without drawing it."""
 
 
 VIEWS: Registry[View] = Registry("view", __name__)
@@ -69,8 +71,3 @@ def metric_label(read: str, metric: str) -> str:
 def legend_of(groups: tuple[CurveGroup, ...]) -> tuple[tuple[str, str, tuple[int, int, int]], ...]:
     """Letter, name with n, and colour of each group."""
     return tuple((g.look.letter, f"{g.label} (n = {len(g.curves)})", g.look.rgb) for g in groups)
-
-
-def in_ascii(picture: Chart | HeatMap, ascii: bool) -> Chart | HeatMap:
-    """The same for terminals without braille."""
-    return replace(picture, ascii=ascii)

@@ -38,4 +38,4 @@ def _title(crowd: Crowd, choice: Choice) -> str:
     return f"{metric_label(choice.read, choice.metric)}: every curve"
 
 
-VIEWS.register(View("curves", 6, _title, _make, frozenset({"metric"})))
+VIEWS.register(View("curves", 6, _title, _make, frozenset({"metric"}), lambda crowd: 0 < len(crowd.curves) <= MOST))

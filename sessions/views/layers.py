@@ -48,4 +48,4 @@ def _title(crowd: Crowd, choice: Choice) -> str:
     return f"{METRIC_LABELS[metric]} at every layer: {group.label}"
 
 
-VIEWS.register(View("layers", 5, _title, _make, frozenset({"group", "metric"})))
+VIEWS.register(View("layers", 5, _title, _make, frozenset({"group", "metric"}), lambda crowd: len(outputs(crowd)) > 1))

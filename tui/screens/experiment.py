@@ -19,11 +19,12 @@ from textual.widgets import Footer, Static
 
 from engine.recipe import Recipe
 from engine.results import CurveResult, Event, Note, Progress, RunEnded, RunStarted
+from sessions.chart import Chart, HeatMap
 from sessions.crowd import SCALARS, Crowd
 from sessions.printable import printable
 from sessions.separation import across
 from sessions.timeleft import TimeLeft
-from sessions.views import Choice, in_ascii, views
+from sessions.views import Choice, views
 from tui import edits
 from tui.screens import running
 from tui.screens.dialogs import Help
@@ -99,7 +100,8 @@ Letters in brackets are cautions; what they say stands below the table.
         self.view = 0
         """Place in the order of views."""
         self.families = across(recipe)
-        self.ascii = False
+        self._said = ("", "")
+        """What stands around the pictures."""
         self._status = "starting" if folder is None else "from disk"
         self._left = ""
         self._time = TimeLeft()
@@ -163,31 +165,38 @@ Letters in brackets are cautions; what they say stands below the table.
     def _paint(self) -> None:
         if not self.is_mounted:
             return
-        left = f" · {self._left}" if self._left else ""
-        # What changes comes first, where no narrow terminal cuts it off.
-        title = f" {printable(self._status)}{left} · {running.title_of(self.recipe)}"
-        self.query_one("#experiment-head", Static).update(title)
-        notes = self.query_one("#experiment-notes", Static)
-        notes.update("\n".join(printable(note) for note in self._notes))
-        notes.display = bool(self._notes)
-        if not self.curves:
+        self._say()
+        state = (len(self.curves), self.view, self.choice, self._host.ascii, self.families, self.ended)
+        if not self.curves or state == self._counted:
             return
-        n, view, choice, ascii = len(self.curves), views()[self.view], self.choice, self.ascii
-        plot = self.query_one(CurvePlot)
-        crowd = Crowd(self.info, tuple(self.curves))
-        plot.border_title = view.title(crowd, choice)
-        state = (n, view.name, choice, ascii, self.families, self.ended)
-        fresh = state != self._counted
-        if not fresh or (not self.ended and time.monotonic() - self._counted_at < COUNT_SECONDS and self._same(state)):
+        growing = not self.ended and self._same(state)
+        if growing and time.monotonic() - self._counted_at < COUNT_SECONDS:
             return
         self._counted, self._counted_at = state, time.monotonic()
+        view, choice, ascii = views()[self.view], self.choice, self._host.ascii
+        crowd = Crowd(self.info, tuple(self.curves))
+        plot = self.query_one(CurvePlot)
+        plot.border_title = view.title(crowd, choice)
 
-        def make():  # type: ignore[no-untyped-def]
+        def make() -> Chart | HeatMap | None:
             made = view.make(crowd, choice)
-            return None if made is None else in_ascii(made, ascii)
+            return None if made is None else replace(made, ascii=ascii)
 
         plot.show((state,), make)
         self.query_one(CrowdTable).show(crowd, choice.scalar, self.families, self.ended)
+
+    def _say(self) -> None:
+        """Bring the lines around the pictures up to date; whatever has not changed is left alone."""
+        left = f" · {self._left}" if self._left else ""
+        # What changes comes first, where no narrow terminal cuts it off.
+        title = f" {printable(self._status)}{left} · {running.title_of(self.recipe)}"
+        said = (title, "\n".join(printable(note) for note in self._notes))
+        if said != self._said:
+            self._said = said
+            self.query_one("#experiment-head", Static).update(title)
+            notes = self.query_one("#experiment-notes", Static)
+            notes.update(said[1])
+            notes.display = bool(self._notes)
 
     def _same(self, state: tuple[object, ...]) -> bool:
         """Whether only the number of curves changed: what the user chose is shown at once."""
@@ -205,7 +214,7 @@ Letters in brackets are cautions; what they say stands below the table.
         crowd, several = Crowd(self.info, tuple(self.curves)), views()
         for _ in several:
             self.view = (self.view + by) % len(several)
-            if several[self.view].make(crowd, self.choice) is not None:
+            if several[self.view].applies(crowd):
                 break
         self._paint()
 

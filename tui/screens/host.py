@@ -68,6 +68,11 @@ class HostScreen(Screen[None]):
         """Whether a run of its own is under way."""
         return False
 
+    @property
+    def ascii(self) -> bool:
+        """Whether charts do without braille, its own and its guests'."""
+        return False
+
     def start_run(self) -> None:
         """Compute what it shows."""
 

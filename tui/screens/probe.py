@@ -176,6 +176,10 @@ class ProbeScreen(HostScreen):
         self.start_run()
 
     @property
+    def ascii(self) -> bool:
+        return self.view.ascii
+
+    @property
     def is_computing(self) -> bool:
         return not self.picture.ended
 

@@ -6,10 +6,10 @@ Shows the events of one run; knows its host, which has it computed. Also shows s
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
-from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -19,7 +19,8 @@ from textual.widgets import DataTable, Footer, Static, Tab, Tabs
 
 from engine.recipe import Recipe
 from engine.results import Event, Note, Progress, RowResult, RunEnded, RunStarted
-from sessions.digest import number, splice_lines
+from sessions.chart import Chart
+from sessions.digest import splice_lines
 from sessions.pictures import PICTURES, picture_of
 from sessions.printable import printable
 from sessions.reader import recorded_status
@@ -28,11 +29,11 @@ from tui.screens import running
 from tui.screens.dialogs import Help
 from tui.screens.host import HostScreen
 from tui.widgets.curve_plot import CurvePlot
+from tui.widgets.rows import cell, in_order
 
 REFRESH_SECONDS: Final = 1 / 4
 RESORT_SECONDS: Final = 2.0
 """A table that grows is sorted again at most this often."""
-CELL: Final = 34
 
 
 class TablesScreen(Screen[None]):
@@ -86,6 +87,10 @@ column (or press a column's head), **r** the other way. What never happens comes
         """By table: the column it is sorted by, and whether downwards."""
         self._first = first
         self._drawn: tuple[object, ...] = ()
+        self._tabbed = -1
+        """Rows when the tabs were last named."""
+        self._said = ("", "")
+        """What stands around the table."""
         self._filled: tuple[object, ...] = ()
         self._ordered = 0.0
         self.folder = folder
@@ -156,14 +161,10 @@ column (or press a column's head), **r** the other way. What never happens comes
 
     def _paint(self) -> None:
         total = sum(len(rows) for rows in self.tables.values())
-        self.query_one("#tables-head", Static).update(
-            f" {printable(self._status)}{' · ' + self._left if self._left else ''} · {self._title}"
-        )
-        notes = self.query_one("#tables-notes", Static)
-        lines = [*self._notes, *splice_lines(self.tables.get(self._current, []))]
-        notes.update("\n".join(printable(n) for n in lines))
-        notes.display = bool(lines)
-        self._show_tabs()
+        self._say()
+        if total != self._tabbed:
+            self._tabbed = total
+            self._show_tabs()
         state = (total, self._current, self._sorted, self.ended)
         if not self._current or self._drawn == state:
             return
@@ -173,8 +174,26 @@ column (or press a column's head), **r** the other way. What never happens comes
         plot.display = self._current in PICTURES
         if plot.display:
             name, tables = self._current, {table: list(held) for table, held in self.tables.items()}
-            plot.show((total, name), lambda: picture_of(name, tables))
+            ascii = self._host is not None and self._host.ascii
+
+            def make() -> Chart | None:
+                made = picture_of(name, tables)
+                return None if made is None else replace(made, ascii=ascii)
+
+            plot.show((total, name), make)
         self._fill(rows)
+
+    def _say(self) -> None:
+        """Bring the lines around the table up to date; whatever has not changed is left alone."""
+        left = f" · {self._left}" if self._left else ""
+        lines = [*self._notes, *splice_lines(self.tables.get(self._current, []))]
+        said = (f" {printable(self._status)}{left} · {self._title}", "\n".join(printable(n) for n in lines))
+        if said != self._said:
+            self._said = said
+            self.query_one("#tables-head", Static).update(said[0])
+            notes = self.query_one("#tables-notes", Static)
+            notes.update(said[1])
+            notes.display = bool(lines)
 
     def _show_tabs(self) -> None:
         tabs = self.query_one(Tabs)
@@ -199,7 +218,7 @@ column (or press a column's head), **r** the other way. What never happens comes
         what = (self._current, tuple(names), self._sorted)
         if self._sorted is None and what == self._filled:
             for row in rows[table.row_count :]:
-                table.add_row(*[_cell(name, row.get(name)) for name in names])
+                table.add_row(*[cell(name, row.get(name)) for name in names])
             return
         if what == self._filled and time.monotonic() - self._ordered < RESORT_SECONDS and not self.ended:
             return
@@ -209,20 +228,10 @@ column (or press a column's head), **r** the other way. What never happens comes
         for name in names:
             arrow = "" if self._sorted is None or self._sorted[0] != name else (" ↓" if self._sorted[1] else " ↑")
             table.add_column(name.replace("_", " ") + arrow, key=name)
-        for row in self._in_order(rows):
-            table.add_row(*[_cell(name, row.get(name)) for name in names])
+        for row in in_order(rows, self._sorted):
+            table.add_row(*[cell(name, row.get(name)) for name in names])
         if at < len(rows):
             table.move_cursor(row=at)
-
-    def _in_order(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        if self._sorted is None or not all(self._sorted[0] in row for row in rows):
-            return rows
-        column, down = self._sorted
-        # What never happens comes last, whichever way.
-        known = [r for r in rows if r[column] is not None]
-        texts = any(isinstance(r[column], str) for r in known)
-        known.sort(key=lambda r: str(r[column]) if texts else r[column], reverse=down)
-        return [*known, *[r for r in rows if r[column] is None]]
 
     @on(Tabs.TabActivated)
     def _on_tab(self, event: Tabs.TabActivated) -> None:
@@ -282,14 +291,3 @@ column (or press a column's head), **r** the other way. What never happens comes
         if self._host is not None:
             self._host.say_goodbye()
         self.dismiss(None)
-
-
-def _cell(name: str, value: Any) -> Text:
-    if value is None:
-        return Text("never" if name == "threshold" else "-", style="dim", justify="right")
-    if isinstance(value, bool):
-        return Text("yes" if value else "no", style="" if value else "dim")
-    if isinstance(value, int | float):
-        return Text(number(value) if isinstance(value, float) else str(value), justify="right")
-    text = printable(str(value)).replace("\n", "⏎")
-    return Text(text if len(text) <= CELL else text[: CELL - 1] + "…")
