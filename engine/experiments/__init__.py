@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import wraps
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, Strict
 
 from engine.registry import Registry
 
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from engine.hooks import HookPoint
     from engine.laboratory import Laboratory
     from engine.results import Event
+
+
+Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Strict(False)]
+"""A list of texts in `[options]`."""
 
 
 class NoOptions(BaseModel):

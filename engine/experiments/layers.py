@@ -9,24 +9,23 @@ degrees.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, Strict, model_validator
+from pydantic import Field, model_validator
 
-from engine.experiments import EXPERIMENTS, Experiment, NoOptions
+from engine.experiments import EXPERIMENTS, Experiment, Names, NoOptions
 
 if TYPE_CHECKING:
     from engine.laboratory import Laboratory
     from engine.results import CurveResult, Event
 
 TABLE = "layers"
-Hooks = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Strict(False)]
 
 
 class LayersOptions(NoOptions):
     """Where to write and what to compare."""
 
-    hooks: Hooks = Field(
+    hooks: Names = Field(
         (), description="a list of hook point names; all blocks' inputs and the last one's output by default"
     )
     first: str = Field("real-other", description="a kind of direction that the recipe has")

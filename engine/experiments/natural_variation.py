@@ -11,24 +11,23 @@ share of the squared length).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, Strict
+from pydantic import Field
 
-from engine.experiments import EXPERIMENTS, Experiment, NoOptions, unheld
+from engine.experiments import EXPERIMENTS, Experiment, Names, NoOptions, unheld
 
 if TYPE_CHECKING:
     from engine.laboratory import Laboratory
     from engine.results import CurveResult, Event
 
 PLATEAU, CLOUD, TRUNCATED = "plateau", "cloud", "truncated"
-Prompts = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Strict(False)]
 
 
 class VariationOptions(NoOptions):
     """What is compared with the prompt."""
 
-    prompts: Prompts = Field((), description="a list of prompts that share the last token")
+    prompts: Names = Field((), description="a list of prompts that share the last token")
     longest: int = Field(10, ge=0, description="a whole number of at least 0: tokens of the longest cut context")
 
 

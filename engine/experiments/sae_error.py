@@ -11,11 +11,11 @@ covariance-matched mixtures (Lee & Heimersheim, arXiv 2410.12555).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, Strict, model_validator
+from pydantic import Field, model_validator
 
-from engine.experiments import EXPERIMENTS, Experiment, NoOptions
+from engine.experiments import EXPERIMENTS, Experiment, Names, NoOptions
 
 if TYPE_CHECKING:
     from engine.laboratory import Laboratory
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 SUBSTITUTION, EVERYWHERE, RATIOS = "substitution", "everywhere", "ratios"
 CONTROLS = ("isotropic", "random", "mixture", "norm")
-Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Strict(False)]
 
 
 class SaeErrorOptions(NoOptions):

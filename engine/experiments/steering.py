@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, Strict
 
-from engine.experiments import EXPERIMENTS, Experiment, NoOptions
+from engine.experiments import EXPERIMENTS, Experiment, Names, NoOptions
 
 if TYPE_CHECKING:
     from engine.laboratory import Laboratory
@@ -25,7 +25,6 @@ TABLE = "rollouts"
 SAMPLES_AT_ONCE = 16
 """A run can be stopped between two such blocks."""
 Strengths = Annotated[tuple[Annotated[float, Strict(False)], ...], Strict(False)]
-Words = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Strict(False)]
 
 
 class SteeringOptions(NoOptions):
@@ -35,7 +34,7 @@ class SteeringOptions(NoOptions):
     samples: int = Field(8, ge=1, description="a whole number of at least 1")
     tokens: int = Field(40, ge=1, description="a whole number of at least 1")
     temperature: float = Field(0.7, ge=0, description="a finite number of at least 0; 0 takes the likeliest token")
-    words: Words = Field((), description="a list of words that are not empty")
+    words: Names = Field((), description="a list of words that are not empty")
 
 
 def _run(lab: Laboratory) -> Iterator[Event]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from engine.registry import Registry
-from sessions.chart import Chart, HeatMap
+from sessions.chart import DIM, Chart, HeatMap
 from sessions.crowd import SCALARS, Crowd, CurveGroup, Scalar
 
 
@@ -66,6 +66,18 @@ def metric_label(read: str, metric: str) -> str:
     """For an axis."""
     label = METRIC_LABELS.get(metric, metric)
     return label if read == "logits" else f"{label} at {read}"
+
+
+def frame(crowd: Crowd, choice: Choice) -> Chart:
+    """What charts along the path have in common: axes, the typical distance, the groups' names."""
+    return Chart(
+        (),
+        x_stop=crowd.stop,
+        verticals=((crowd.typical, DIM),) if crowd.typical else (),
+        x_label=crowd.x_label,
+        y_label=metric_label(choice.read, choice.metric),
+        legend=legend_of(crowd.groups),
+    )
 
 
 def legend_of(groups: tuple[CurveGroup, ...]) -> tuple[tuple[str, str, tuple[int, int, int]], ...]:

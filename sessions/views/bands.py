@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from engine.bands import Band, band
-from sessions.chart import DIM, Chart, Fill, Line
+from sessions.chart import Chart, Fill, Line
 from sessions.crowd import Crowd, CurveGroup, series
-from sessions.views import VIEWS, Choice, View, legend_of, metric_label
+from sessions.views import VIEWS, Choice, View, frame, metric_label
 
 
 def band_of(group: CurveGroup, read: str, metric: str) -> Band:
@@ -24,16 +26,12 @@ def _make(crowd: Crowd, choice: Choice) -> Chart | None:
     if not lines:
         return None
     is_kl = choice.metric == "kl"
-    return Chart(
-        tuple(lines),
-        x_stop=crowd.stop,
+    return replace(
+        frame(crowd, choice),
+        lines=tuple(lines),
+        bands=tuple(fills),
         levels=(crowd.level,) if is_kl else (),
         floor=(crowd.info.get("noise_floor") or {}).get("kl") if is_kl else None,
-        verticals=((crowd.typical, DIM),) if crowd.typical else (),
-        x_label=crowd.x_label,
-        y_label=metric_label(choice.read, choice.metric),
-        bands=tuple(fills),
-        legend=legend_of(crowd.groups),
     )
 
 

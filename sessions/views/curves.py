@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
-from sessions.chart import DIM, Chart, Line, Mark
+from sessions.chart import Chart, Line, Mark
 from sessions.crowd import Crowd, series
-from sessions.views import VIEWS, Choice, View, legend_of, metric_label
+from sessions.views import VIEWS, Choice, View, frame, metric_label
 
 MOST: Final = 64
 
@@ -22,16 +23,8 @@ def _make(crowd: Crowd, choice: Choice) -> Chart | None:
             lines.append(Line(curve.coordinate, y, group.look.rgb, group.look.letter))
             if is_kl and curve.summary.threshold is not None:
                 marks.append(Mark(curve.summary.threshold, crowd.level, "●", group.look.rgb))
-    return Chart(
-        tuple(lines),
-        tuple(marks),
-        x_stop=crowd.stop,
-        levels=(crowd.level,) if is_kl else (),
-        verticals=((crowd.typical, DIM),) if crowd.typical else (),
-        x_label=crowd.x_label,
-        y_label=metric_label(choice.read, choice.metric),
-        legend=legend_of(crowd.groups),
-    )
+    levels = (crowd.level,) if is_kl else ()
+    return replace(frame(crowd, choice), lines=tuple(lines), marks=tuple(marks), levels=levels)
 
 
 def _title(crowd: Crowd, choice: Choice) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
-from sessions.chart import DIM, Chart, Line, Mark
+from sessions.chart import Chart, Line, Mark
 from sessions.crowd import Crowd, series
 from sessions.kinds import dimmed
-from sessions.views import VIEWS, Choice, View, legend_of, metric_label
+from sessions.views import VIEWS, Choice, View, frame, metric_label
 from sessions.views.bands import band_of
 
 EXAMPLES: Final = 3
@@ -26,15 +27,7 @@ def _make(crowd: Crowd, choice: Choice) -> Chart | None:
         lines.append(Line(found.coordinate, found.mean, group.look.rgb, group.look.letter, thin=True))
     if not lines:
         return None
-    return Chart(
-        tuple(lines),
-        tuple(marks),
-        x_stop=crowd.stop,
-        verticals=((crowd.typical, DIM),) if crowd.typical else (),
-        x_label=crowd.x_label,
-        y_label=metric_label(choice.read, choice.metric),
-        legend=legend_of(crowd.groups),
-    )
+    return replace(frame(crowd, choice), lines=tuple(lines), marks=tuple(marks))
 
 
 def _title(crowd: Crowd, choice: Choice) -> str:

@@ -22,14 +22,14 @@ from engine.laboratory import Laboratory
 from engine.models import Model
 from engine.protocol import Held
 from engine.recipe import parse_recipe
-from engine.results import BaseResult, CurveResult, RowResult
+from engine.results import CurveResult
 from engine.token_class import token_class
 from engine.workshop import Workshop
+from tests.engine.running import outcome
 from tests.reference import Reference, kl
 
 PROMPT = "Once upon a time, there was a little girl who"
 WRITE = "blocks.1.hook_resid_pre"
-Tables = dict[str, list[dict]]
 
 
 @pytest.fixture(scope="module")
@@ -45,18 +45,6 @@ def reference() -> Reference:
 def lab_of(model: Model, workshop: Workshop, held: Held | None = None, **data) -> Laboratory:
     recipe = {"site": {"prompt": PROMPT}, "population": {"n": 300}, **data}
     return Laboratory(model, parse_recipe(recipe), workshop, held or Held())
-
-
-def outcome(lab: Laboratory) -> tuple[list[CurveResult], list[BaseResult], Tables]:
-    curves, bases, rows = [], [], {}
-    for event in lab.experiment.run(lab):
-        if isinstance(event, CurveResult):
-            curves.append(event)
-        elif isinstance(event, BaseResult):
-            bases.append(event)
-        elif isinstance(event, RowResult):
-            rows.setdefault(event.table, []).append(dict(event.values))
-    return sorted(curves, key=lambda c: c.summary.curve), bases, rows
 
 
 def held_of(rows: Mapping[str, Sequence[Mapping]], lab: Laboratory) -> Held:

@@ -20,10 +20,11 @@ from engine.foreign import as_model
 from engine.laboratory import Laboratory
 from engine.models import Model
 from engine.recipe import parse_recipe
-from engine.results import BaseResult, CurveResult, RowResult
+from engine.results import CurveResult
 from engine.site import resolve_site
 from engine.workshop import Workshop
 from tests.engine.planted import CARRIED, FEATURES, SHARE, WIDTH, Planted, planted
+from tests.engine.running import outcome
 
 WRITE = "blocks.1.hook_resid_pre"
 
@@ -73,18 +74,6 @@ def lab_of(toy: Planted, model: Model, prompt: str, without: int | None = None, 
     return Laboratory(model, recipe, workshop)
 
 
-def results(lab: Laboratory) -> tuple[list[CurveResult], list[BaseResult], dict[str, list[dict]]]:
-    curves, bases, rows = [], [], {}
-    for event in lab.experiment.run(lab):
-        if isinstance(event, CurveResult):
-            curves.append(event)
-        elif isinstance(event, BaseResult):
-            bases.append(event)
-        elif isinstance(event, RowResult):
-            rows.setdefault(event.table, []).append(dict(event.values))
-    return sorted(curves, key=lambda c: c.summary.curve), bases, rows
-
-
 def by_formula(toy: Planted, base: np.ndarray, curve: CurveResult) -> np.ndarray:
     """KL along a straight curve from a base."""
     d = curve.direction.astype(np.float64)
@@ -101,7 +90,7 @@ def test_a_planted_feature_acts_where_it_was_planted_and_elsewhere_nothing_does(
         lab = lab_of(toy, model, prompt, directions=directions, path={"mode": mode, "steps": 800})
         x = np.linalg.norm(lab.site.vector.astype(np.float64))
         expected = where if where is not None else x * np.tan(np.arcsin(SHARE))
-        curves, _, _ = results(lab)
+        curves, _, _ = outcome(lab)
         for curve in curves[:2]:
             step = curve.coordinate[1]
             assert expected - step <= curve.summary.threshold <= expected + 2 * step
@@ -125,7 +114,7 @@ def test_curves_and_thresholds_are_those_of_the_formula(toy: Planted, model: Mod
         bases=[{"kind": "real-other", "count": 12}],
         directions=[{"kind": kind, "count": 3} for kind in kinds],
     )
-    curves, bases, _ = results(lab)
+    curves, bases, _ = outcome(lab)
     assert len(curves) == 12 * 15
     worst = 0.0
     for curve in curves:
@@ -147,7 +136,7 @@ def test_real_targets_are_more_sensitive_than_matched_random_ones(toy: Planted, 
         bases=[{"kind": "real-other", "count": 40}],
         directions=[{"kind": "real-other", "count": 4}, {"kind": "random", "count": 4}],
     )
-    rows = [curve.summary for curve in results(lab)[0]]
+    rows = [curve.summary for curve in outcome(lab)[0]]
     assert win_rate(rows, "real-other", "random") > 0.6
     found = auc(group(rows, "threshold", "real-other"), group(rows, "threshold", "random"))
     assert found.low > 0.5
@@ -160,7 +149,7 @@ def test_ranking_puts_the_planted_features_first_and_knows_where_they_act(
         toy, model, prompt, experiment="rank-features", options={"which": "all", "nulls": 30}, path={"steps": 400}
     )
     x = np.linalg.norm(lab.site.vector.astype(np.float64))
-    ranking = results(lab)[2]["ranking"]
+    ranking = outcome(lab)[2]["ranking"]
     ordered = sorted(ranking, key=lambda row: row["threshold"] or np.inf)
     assert {row["feature"] for row in ordered[:FEATURES]} == set(range(FEATURES))
     for row in ordered[:FEATURES]:
@@ -180,7 +169,7 @@ def test_a_layer_that_does_nothing_changes_no_row_and_the_gap_is_there_on_either
         bases=[{"kind": "real-other", "count": 30}],
         options={"hooks": ["blocks.0.hook_resid_pre", WRITE]},
     )
-    rows = results(lab)[2]["layers"]
+    rows = outcome(lab)[2]["layers"]
     before, behind = ([r for r in rows if r["hook"] == hook] for hook in ("blocks.0.hook_resid_pre", WRITE))
     assert np.mean([r["win_rate"] for r in before]) > 0.6
     for a, b in zip(before, behind, strict=True):
@@ -200,7 +189,7 @@ def test_propagation_sees_the_neuron_cross_its_threshold_and_only_then_a_push_th
         directions=[{"kind": "sae-feature", "index": 2}],
         path={"mode": "sphere", "steps": 90},
     )
-    curve = results(lab)[0][0]
+    curve = outcome(lab)[0][0]
     neurons, output = "blocks.1.mlp.hook_post", "blocks.1.hook_resid_post"
     degrees = np.degrees(np.arcsin(SHARE))
     expected = np.where(curve.coordinate > degrees + 1, 2, 0) / (2 * FEATURES)
@@ -227,7 +216,7 @@ def test_an_sae_that_misses_a_feature_hurts_more_than_its_error_is_long(
         bases=[{"kind": "real-other", "count": 40}],
         options={"texts": 4, "tokens": 24},
     )
-    tables = results(lab)[2]
+    tables = outcome(lab)[2]
     for row in tables["substitution"]:
         # What every feature is shrunk by, and the missing one where it is there.
         assert row["length"] < 0.1 or row["length"] == pytest.approx(CARRIED, abs=0.05)
@@ -241,7 +230,7 @@ def test_an_sae_that_misses_a_feature_hurts_more_than_its_error_is_long(
 def test_without_attention_context_is_no_variation_at_all(toy: Planted, model: Model, prompt: str) -> None:
     other = prompt.replace("There was a", "Mom saw a")
     lab = lab_of(toy, model, prompt, experiment="natural-variation", options={"prompts": [other, "Tom ran to her mom"]})
-    tables = results(lab)[2]
+    tables = outcome(lab)[2]
     same = [row for row in tables["cloud"] if row["same_token"]]
     assert len(same) > 2
     for row in same:
