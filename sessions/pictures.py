@@ -136,11 +136,16 @@ def _layers(rows: Rows) -> Chart:
     )
 
 
+def _short(sae_id: str) -> str:
+    """An SAE's id without what most of them have in common."""
+    return sae_id.removeprefix("blocks.").replace(".hook_resid_pre", "")
+
+
 def _ratios(rows: Rows) -> Chart:
     """KL of SAE(x) over KL of each control, by SAE, with intervals; 1 is no difference."""
     last = str(rows[-1]["replaced"])
     chosen = [row for row in rows if row["kl_ratio"] is not None and row["replaced"] == last]
-    places = {int(row["place"]): str(row["sae_id"]).removeprefix("blocks.") for row in rows}
+    places = {int(row["place"]): _short(str(row["sae_id"])) for row in rows}
     controls = list(dict.fromkeys(str(row["control"]) for row in chosen))
     lines, marks, legend = [], [], []
     for i, control in enumerate(controls):
@@ -160,7 +165,7 @@ def _ratios(rows: Rows) -> Chart:
         y_stop=top,
         levels=(1.0,),
         x_ticks=tuple((float(place), name) for place, name in places.items()),
-        x_label="SAE",
+        x_label="SAE, by its block",
         y_label=f"KL of SAE(x) over KL of a change as long, {last}",
         legend=tuple(legend),
     )
@@ -224,8 +229,12 @@ def _cloud(rows: Rows, tables: Mapping[str, Rows]) -> Chart:
     ends = next((row["plateau_ends"] for row in rows if row["plateau_ends"] is not None), None)
     top = max([1.0, *(m.y for m in marks if ends is None or m.x <= ends)]) * 1.1
     verticals = () if ends is None else ((float(ends), BRIGHT),)
+    # What lies beyond is all crossed already.
+    stop = behind.x_stop if ends is None else min(behind.x_stop, max([1.5 * float(ends), *(1.05 * m.x for m in marks)]))
     sorts = [_SORTS[sort] for sort in dict.fromkeys(str(row["sort"]) for row in rows)]
-    return replace(behind, marks=tuple(marks), y_stop=top, verticals=verticals, legend=(*sorts, *behind.legend))
+    return replace(
+        behind, marks=tuple(marks), x_stop=stop, y_stop=top, verticals=verticals, legend=(*sorts, *behind.legend)
+    )
 
 
 def _alone(make: Callable[[Rows], Chart]) -> Callable[[Rows, Mapping[str, Rows]], Chart]:

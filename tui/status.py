@@ -90,9 +90,9 @@ def site_text(picture: Picture) -> Text:
     site = picture.site
     warnings = [*([picture.note] if picture.note else []), *picture.info.get("warnings", [])]
     text = Text(no_wrap=True, overflow="ellipsis")
-    sort = site.get("token_class", "")
+    sort = f" ({site['token_class']})" if "token_class" in site else ""
     text.append(
-        f"position {site['position']}{f' ({sort})' if sort else ''} · norm {site['norm']:.3g} ({site['norm_percentile']:.0f}th pct) · "
+        f"position {site['position']}{sort} · norm {site['norm']:.3g} ({site['norm_percentile']:.0f}th pct) · "
         f"{site['distance_from_mean']:.3g} from the mean · typical distance {picture.typical_distance:.3g}"
     )
     if picture.noise_floor is not None:
