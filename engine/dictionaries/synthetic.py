@@ -117,11 +117,13 @@ def exchange(
         near = _near(np.where(free, np.abs(decades - decades[latent]), np.inf), int(free.sum()))
         pick = near[rng.integers(len(near))]
         if place and rung != "baseline":
-            cosines = unit_rows(rows(near)) @ chosen_rows.T - wanted[place, :place]
-            order = np.abs(cosines[:, 0]).argsort(kind="stable")
+            # Not by matrix products: the threads of small ones would get in the way of those that run the model.
+            units = unit_rows(rows(near))
+            order = np.abs(np.einsum("nd,d->n", units, chosen_rows[0]) - wanted[place, 0]).argsort(kind="stable")
             if rung != "structured":
                 order = order[: -(-len(near) // 4)]
-                order = order[(cosines[order] ** 2).mean(1).argsort(kind="stable")]
+                apart = np.einsum("nd,kd->nk", units[order], chosen_rows) - wanted[place, :place]
+                order = order[(apart**2).mean(1).argsort(kind="stable")]
             if rung == "cooccurring":
                 order = order[: -(-len(order) // 2)]
                 shares = np.stack([cofiring(other, [near[i] for i in order]) for other in chosen], axis=1)
