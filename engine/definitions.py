@@ -41,7 +41,7 @@ DEFINITIONS: Final[Mapping[str, str]] = {
     "kl_near": "kl at 0.2 typical distances (L2) from the base, linear between steps; quadratic_near: the same there",
     "quadratic_ratio": (
         "threshold / sqrt(2 level / t'Ft): below 1, KL grows faster than its curvature at the base says, as "
-        "where a plateau ends in a jump; null when either is never reached"
+        "where a plateau ends in a jump; null when either is never reached, +infinity in medians when the threshold is"
     ),
     "threshold_0_1, threshold_1": "the threshold at 0.1 and at 1 nat, whatever the level",
     "area": "mean of kl over the path: trapezoids over the coordinate, divided by its length, nats",
