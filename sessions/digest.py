@@ -250,6 +250,8 @@ def _means(name: str, header: Sequence[str], rows: Sequence[Mapping[str, Any]]) 
 
 
 def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
     if isinstance(value, float):
         return number(value)
     text = " ".join(printable(str(value)).split())

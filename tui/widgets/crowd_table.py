@@ -107,12 +107,12 @@ def _contrasts(crowd: Crowd, scalar: Scalar, families: bool) -> Text:
     if not found:
         return text
     wide = max(20, *(len(f"{c.first} / {c.second}") + 5 for c in found))
-    head = f"{'which is sooner':<{wide}}{'win rate':<20}{'AUC':<20}KS"
+    head = f"{'which is sooner':<{wide}}{'win rate':<20}{'AUC':<20}KS (chance)"
     text.append(head + "\n", style="dim")
     for c in found:
         name = f"{c.first} / {c.second}{' [x]' if c.across else ''}"
         cells = [brief(side[scalar.column]) if scalar.column in side else "-" for side in (c.wins, c.auc, c.ks)]
-        text.append(f"{name:<{wide}}{cells[0]:<20}{cells[1]:<20}{cells[2]}\n")
+        text.append(f"{name:<{wide}}{cells[0]:<20}{cells[1]:<20}{cells[2].replace('chance ', '')}\n")
     if any(c.across for c in found):
         text.append("[x] across families: such directions are made in different ways\n", style="yellow")
     return text
