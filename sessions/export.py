@@ -20,9 +20,10 @@ from engine.errors import RunFailedError, UsageError
 from sessions.crowd import Crowd
 from sessions.digest import digest, number, table_lines
 from sessions.figure import draw_figure
+from sessions.gallery import charts
 from sessions.printable import printable
 from sessions.reader import Run, read_run
-from sessions.report import Drawer, charts, page
+from sessions.report import Drawer, page
 from sessions.schema import plain
 from sessions.snippet import snippet
 from sessions.tables import curve_table, row_table

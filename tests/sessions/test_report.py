@@ -19,9 +19,10 @@ from sessions.chart import Chart, HeatMap
 from sessions.crowd import BY_COLUMN, SCALARS, Crowd, series
 from sessions.export import Part, export
 from sessions.figure import draw_figure
+from sessions.gallery import charts
 from sessions.pictures import picture_of
 from sessions.reader import Run, read_run
-from sessions.report import charts, page
+from sessions.report import page
 from sessions.separation import contrasts, pairs
 from sessions.stories import columns, stories
 from sessions.timeleft import TimeLeft
