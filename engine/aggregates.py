@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from engine.contrasts import Distance, Group, Measured, auc, ks
+from engine.contrasts import Distance, Group, Measured, auc, ks, rates_by_base
 from engine.randomness import stream
 from engine.results import Summary
 
@@ -34,6 +34,9 @@ class Aggregate:
 
     function: str
     arguments: tuple[Any, ...]
+
+
+MEAN: Final = Aggregate("mean", ())
 
 
 def value_of(aggregate: Aggregate, rows: Sequence[Summary], tables: Tables | None = None) -> float:
@@ -131,9 +134,14 @@ def select(rows: Sequence[Summary], selector: str) -> list[Summary]:
 
 
 def group(rows: Sequence[Summary], column: str, selector: str) -> Group:
+    """The numbers of a column in the rows that a selector names."""
+    return numbers(select(rows, selector), column)
+
+
+def numbers(rows: Sequence[Summary], column: str) -> Group:
     """The numbers of a column that are known, and their bases."""
-    chosen = [(number_of(row, column), row.base) for row in select(rows, selector)]
-    known = [(value, base) for value, base in chosen if not math.isnan(value)]
+    pairs = [(number_of(row, column), row.base) for row in rows]
+    known = [(value, base) for value, base in pairs if not math.isnan(value)]
     return Group(np.array([value for value, _ in known]), np.array([base for _, base in known], dtype=np.int64))
 
 
@@ -165,19 +173,16 @@ def quantile(values: np.ndarray, q: float) -> float:
     return high if math.isinf(high) and at > math.floor(at) else low + (high - low) * (at - math.floor(at))
 
 
-def win_rate(rows: Sequence[Summary], first: str, second: str, column: str = "threshold") -> float:
-    """Mean over bases of P(number of first < number of second | same base), of thresholds or another column."""
-    by_base: dict[int, tuple[list[float], list[float]]] = defaultdict(lambda: ([], []))
-    for side, selector in enumerate((first, second)):
-        for row in select(rows, selector):
-            if not math.isnan(number := number_of(row, column)):
-                by_base[row.base][side].append(number)
-    rates = []
-    for a, b in by_base.values():
-        if a and b:
-            x, y = np.array(a)[:, None], np.array(b)[None, :]
-            rates.append(float(((x < y) + 0.5 * (x == y)).mean()))
-    return float(np.mean(rates)) if rates else math.nan
+def win_rate(rows: Sequence[Summary], first: str, second: str) -> float:
+    """Mean over bases of P(threshold of first < threshold of second | same base)."""
+    rates = rates_by_base(group(rows, "threshold", first), group(rows, "threshold", second))
+    return float(np.mean(rates)) if len(rates) else math.nan
+
+
+def wins(first: Group, second: Group) -> Measured:
+    """Mean over the bases that both have of P(first < second), with its interval over them."""
+    rates = rates_by_base(first, second)
+    return Measured(float(np.mean(rates)) if len(rates) else math.nan, *_interval([np.array([r]) for r in rates], MEAN))
 
 
 def bootstrap_interval(
@@ -192,6 +197,9 @@ def bootstrap_interval(
         column, first, second = aggregate.arguments
         found = auc(group(rows, column, first), group(rows, column, second))
         return found.low, found.high
+    if aggregate.function == "win_rate":
+        measured = wins(*(group(rows, "threshold", selector) for selector in aggregate.arguments))
+        return measured.low, measured.high
     table = table_of(aggregate.arguments[-1])
     groups: dict[Any, list[Any]] = defaultdict(list)
     if table is None:
@@ -200,16 +208,16 @@ def bootstrap_interval(
     else:
         for i, row in enumerate(chosen_rows(aggregate.arguments[-1], tables or {})):
             groups[row.get("sample", i)].append(row)
-    if aggregate.function == "win_rate":
-        parts = [np.array([rate]) for g in groups.values() if not math.isnan(rate := win_rate(g, *aggregate.arguments))]
-    else:
-        by_group = (
-            _values(aggregate, g, {}) if table is None else _values(aggregate, (), {table: g}) for g in groups.values()
-        )
-        parts = [values for values in by_group if len(values)]
+    by_group = (
+        _values(aggregate, g, {}) if table is None else _values(aggregate, (), {table: g}) for g in groups.values()
+    )
+    return _interval([values for values in by_group if len(values)], aggregate)
+
+
+def _interval(parts: Sequence[np.ndarray], reduce: Aggregate) -> tuple[float, float]:
+    """Of an aggregate over the numbers of resampled bases."""
     if len(parts) < 2:
         return math.nan, math.nan
-    reduce = Aggregate("mean", ()) if aggregate.function == "win_rate" else aggregate
     rng = stream(0, "bootstrap")
     draws = (rng.integers(0, len(parts), len(parts)) for _ in range(BOOTSTRAP_RESAMPLES))
     values = np.array([_reduce(reduce, np.concatenate([parts[i] for i in draw])) for draw in draws])

@@ -126,6 +126,15 @@ def _exchanged(rng: np.random.Generator, first: Group, second: Group, labels: ND
     return np.asarray((ranks < n_ours)[:, places])
 
 
+def rates_by_base(first: Group, second: Group) -> NDArray[np.float64]:
+    """P(a number of the first < one of the second), ties one half, within each base that both have [n_bases]."""
+    rates = []
+    for base in np.intersect1d(first.bases, second.bases):
+        x, y = first.values[first.bases == base][:, None], second.values[second.bases == base][None]
+        rates.append(float(((x < y) + 0.5 * (x == y)).mean()))
+    return np.array(rates)
+
+
 def mean_of(values: NDArray[np.float64]) -> Measured:
     """Mean of what was measured on samples [n], which are resampled; missing ones are left out."""
     known = values[np.isfinite(values)]

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from engine.aggregates import REAL, REAL_KINDS, Aggregate, bootstrap_interval, number_of, quantile
+from engine.aggregates import REAL, REAL_KINDS, Aggregate, bootstrap_interval, numbers, quantile
 from engine.contrasts import Group, Measured
 from engine.directions import DIRECTIONS
 from engine.results import CurveResult, Series, Summary
@@ -78,9 +78,7 @@ class CurveGroup:
 
     def numbers(self, column: str) -> Group:
         """A column of the summaries, with what cannot be told left out."""
-        pairs = [(number_of(s, column), s.base) for s in self.summaries]
-        known = [(value, base) for value, base in pairs if not np.isnan(value)]
-        return Group(np.array([v for v, _ in known]), np.array([b for _, b in known], dtype=np.int64))
+        return numbers(self.summaries, column)
 
     def median(self, column: str) -> Measured:
         """Of a column, what never happens counting as +infinity, with its 95 % interval over bases."""

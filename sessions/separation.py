@@ -13,7 +13,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from engine.contrasts import Distance, Group, Measured, auc, ks, mean_of
+from engine.aggregates import wins as wins_of
+from engine.contrasts import Distance, Measured, auc, ks
 from engine.recipe import Recipe
 from sessions.crowd import BY_COLUMN, Crowd, CurveGroup
 from sessions.digest import CONTROLS, aligned
@@ -94,7 +95,7 @@ def contrast(crowd: Crowd, first: CurveGroup, second: CurveGroup) -> Contrast:
         aucs[column] = auc(a, b) if BY_COLUMN[column].sooner_is_less else auc(b, a)
         distances[column] = ks(a, b)
         if same_bases and first.n_bases > 1:
-            wins[column] = _wins(a, b) if BY_COLUMN[column].sooner_is_less else _wins(b, a)
+            wins[column] = wins_of(a, b) if BY_COLUMN[column].sooner_is_less else wins_of(b, a)
     return Contrast(
         first.label,
         second.label,
@@ -105,15 +106,6 @@ def contrast(crowd: Crowd, first: CurveGroup, second: CurveGroup) -> Contrast:
         aucs,
         distances,
     )
-
-
-def _wins(first: Group, second: Group) -> Measured:
-    """Mean over the bases that both have of P(first < second), ties one half, with its interval over them."""
-    rates = []
-    for base in np.intersect1d(first.bases, second.bases):
-        x, y = first.values[first.bases == base][:, None], second.values[second.bases == base][None]
-        rates.append(float(((x < y) + 0.5 * (x == y)).mean()))
-    return mean_of(np.array(rates))
 
 
 def contrasts(crowd: Crowd, families: bool = False) -> list[Contrast]:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Final
 
 from rich.text import Text
 from textual.app import RenderResult
 from textual.widget import Widget
 
+from engine.aggregates import REAL, REAL_KINDS
 from sessions.cautions import Caution, cautions, footnotes, letters
 from sessions.digest import against_control, digest, number
 from sessions.kinds import look
 from sessions.printable import printable
 from tui.charts import View
 from tui.picture import Picture, TokenRow
-
-REAL: Final = {"prompt", "real-other"}
 
 
 class KindTable(Widget):
@@ -29,8 +27,8 @@ class KindTable(Widget):
     def show(self, picture: Picture) -> None:
         """Show the digest of a picture's curves; real bases in their own texts are counted together."""
         rows = picture.summaries
-        together = {s.base_kind for s in rows} == REAL
-        rows = tuple(replace(s, base_kind="real") for s in rows) if together else rows
+        together = {s.base_kind for s in rows} == REAL_KINDS
+        rows = tuple(replace(s, base_kind=REAL) for s in rows) if together else rows
         several = len({s.base_kind for s in rows}) > 1
         wins = against_control(rows) if together else {}
         unit = "°" if picture.unit == "degrees" else ""
