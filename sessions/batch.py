@@ -78,7 +78,8 @@ def find_recipe(name: str, overrides: Sequence[str]) -> Recipe:
 def run_batch(options: BatchOptions, where: Places) -> int:
     """Run a recipe; gives the exit code. Errors that end the run are raised after what was computed is kept."""
     recipe = find_recipe(options.recipe, options.overrides)
-    tables = EXPERIMENTS[recipe.experiment].tables
+    experiment = EXPERIMENTS[recipe.experiment]
+    tables = [name for name in experiment.tables if name not in experiment.optional_tables]
     if options.form == "csv" and len(tables) > 1:
         raise UsageError(f"csv holds one table, {recipe.experiment} gives {', '.join(tables)}: use --format json.")
     if options.resume:

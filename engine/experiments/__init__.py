@@ -57,6 +57,8 @@ class Experiment:
     tables: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """For one that yields rows in place of curves: its tables and their numeric columns, which an expectation may
     aggregate. Empty for one that yields curves."""
+    optional_tables: frozenset[str] = frozenset()
+    """Those of its tables that only some options bring."""
     brings_saes: bool = False
     """Whether its own options name SAEs, and its rows say which they were."""
     has_paths: bool = True

@@ -88,6 +88,7 @@ EXPERIMENTS.register(
         default_bases=({"kind": "prompt"},),
         default_directions=({"kind": "real-other", "count": 4},),
         has_paths=False,
+        optional_tables=frozenset({SCATTER}),
         options=DecomposeOptions,
         tables={
             PARTS: (

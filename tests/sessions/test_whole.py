@@ -58,3 +58,12 @@ def test_a_finished_run_gives_its_events_again_and_several_tables_are_no_csv(fol
     assert refused.returncode == 2
     assert "natural-variation gives plateau, cloud, truncated" in refused.stderr
     assert not (tmp_path / "x").exists()
+
+
+def test_a_table_that_may_come_does_not_keep_the_one_that_comes_from_being_csv(tmp_path: Path) -> None:
+    done = command(
+        "--batch", "decompose", "--out", "out", "--format", "csv", "--set", "population.n=100", "--set", "expect=[]",
+        "--set", "bases.0.count=2", "--set", "options.k=3", cwd=tmp_path, env={"DIRSCOPE_HOME": str(tmp_path / "home")},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 1 + 2 * 3
