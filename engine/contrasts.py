@@ -144,6 +144,17 @@ def mean_of(values: NDArray[np.float64]) -> Measured:
     return Measured(float(known.mean()), float(low), float(high))
 
 
+def median_of(values: NDArray[np.float64]) -> Measured:
+    """Median of what was measured on samples [n], which are resampled; missing ones are left out, infinities count."""
+    known = values[~np.isnan(values)]
+    if len(known) < 2:
+        return Measured(float(known[0]) if len(known) else np.nan, np.nan, np.nan)
+    rng = stream(0, "bootstrap/medians")
+    medians = np.median(known[rng.integers(0, len(known), (RESAMPLES, len(known)))], axis=1)
+    low, high = np.quantile(medians, [0.025, 0.975], method="nearest")
+    return Measured(float(np.median(known)), float(low), float(high))
+
+
 def ratio_of_means(above: NDArray[np.float64], below: NDArray[np.float64]) -> Measured:
     """Mean of one quantity over the mean of another, both measured on the same samples [n], which are resampled."""
     known = np.isfinite(above) & np.isfinite(below)

@@ -54,8 +54,40 @@ DEFINITIONS: Final[Mapping[str, str]] = {
     ),
     "delta_ce": "ce_spliced - ce_clean; the table's kl: mean KL(clean || spliced) over the same tokens, nats",
     "squared_error, squared_distance": "mean |x - SAE(x)|^2 and |x - mean|^2: their ratio is the variance unexplained",
-    "added_norm, share_of_norm": "length of what is added at the site's position and every later one; over |x| there",
-    "unsteered_hit, steered_hit, hit_change": "whether a text holds one of options.words; steered minus unsteered",
+    "added_norm, share_of_norm": (
+        "of steering: length of the longest row that is added; over |x| of the residual at its hook and the site's "
+        "position, the largest of several hooks"
+    ),
+    "unsteered_hit, steered_hit, hit_change": (
+        "whether a text holds one of options.words as a whole word, letter case aside; steered minus unsteered, both "
+        "drawing the same random numbers"
+    ),
+    "success, change": (
+        "share of completions with a hit, its 95 % interval by Wilson; change: minus the share without steering, its "
+        "interval over resampled pairs"
+    ),
+    "ce_steered, delta_ce, kl (points)": (
+        "mean cross-entropy of the next token of options.held_out texts with the vector added at the same token "
+        "indices, nats; minus that without; mean KL(unsteered || steered): over predictions made behind the last "
+        "steered token of all vectors of the run, or behind the first where steering never ends (counted: of each "
+        "text); delta_low, delta_high: 95 % over texts; kl_prompts: behind the last token of windows of the population"
+    ),
+    "strength, factor": (
+        "in options.unit: multiples of the vector as it came (native), length (norm), share of |x| (fraction), "
+        "multiples of a feature's largest activation on the population (max-activation), kl on held-out text (kl); "
+        "factor: what the vector was multiplied with"
+    ),
+    "repetition, distinct_1, distinct_2": (
+        "share of 4-grams of a completion that stood in it before; share of different tokens and of different pairs"
+    ),
+    "cache_difference": (
+        "largest difference of a drawn token's log-probability between writing with the key-value cache and one whole "
+        "pass, over the first completions of a point"
+    ),
+    "frontier, best": (
+        "points that no other has both at least the success and at most the delta_ce of; the most successful point of "
+        "a vector with delta_ce up to options.budget, picked on the same completions"
+    ),
     "noise_floor": (
         "largest kl and l2 between the base run and 32 runs whose base is moved by up to one unit in the last place "
         "of bfloat16 in every coordinate; measured where weights are bfloat16; nothing below it is a result"
@@ -108,4 +140,54 @@ DEFINITIONS: Final[Mapping[str, str]] = {
     ),
     "positive": "features whose value before the activation function is above 0",
     "win_rate": "mean over bases of P(threshold_a < threshold_b | same base); censored = +infinity, ties = 1/2",
+    "triangle": (
+        "threshold: toward the mixture (i t0 + j t1 + k t2) / (i + j + k) of three targets, minus the base; stride: "
+        "spacing of the level it belongs to; first_is_lowest, first_is_lowest_corner: 1 where corner 0 is the smallest "
+        "of all, of the corners, shared among ties; first_is_local: whether no neighbour of corner 0 lies lower"
+    ),
+    "plane": (
+        "u, v: L2 from the base along orthonormal axes, the first toward B; kl_0, kl_1, kl_2 and l2_0, ...: KL(anchor "
+        "|| place) and L2 at the last read hook from A (the base), B and C, each written into the base's context; "
+        "flat_share, own_share: of the places between the anchors nearest to one, the share with KL from it below the "
+        "level, and with its KL the smallest of the three"
+    ),
+    "slices, optima": (
+        "plus, minus: thresholds of d cos t + g sin t to both sides, t degrees, g a unit draw orthogonal to d (and x "
+        "on "
+        "the sphere); improves, both_worse: whether one side, or neither, is below the centre's by more than 1e-5 of "
+        "it; "
+        "better_sides: share of sides below; best_over_centre: smaller side over the centre's; never counts as infinity"
+    ),
+    "mixtures, exponents, pairs": (
+        "threshold along cos t u1 + sin t u2 at unit length, t = mixed; p: least squares of log size to (|a|/A)^p + "
+        "(|b|/B)^p = 1, a and b the coefficients, over sizes whose 1/size^2 is the mean of all four mirror images (2 "
+        "for "
+        "any quadratic response; none where a pure direction or its opposite never breaks); p_plus: of 0 to 90 degrees "
+        "as measured; p_plus_quadratic: of the sizes sqrt(2 level / t'Ft) there; p lies between 0.25 and 32"
+    ),
+    "combined, growth": (
+        "threshold along the sum of n unit directions at unit length; slope: of log median threshold in log n"
+    ),
+    "interaction, excess": (
+        "E(a, b) - E(a, 0) - E(0, b) + E(0, 0) of kl and of log_prob, the base token's log-probability; "
+        "kl_quadratic_excess: a b u'Fv; stream_excess: length of the same of the residual at the last read hook, "
+        "stream_share: over |f(a, 0) - f(0, 0)| + |f(0, b) - f(0, 0)|; and_share, or_share: of the grid without its "
+        "axes "
+        "with kl_excess above the level, below minus the level"
+    ),
+    "ascent, found, nearest": (
+        "score: L2 at the last read hook where the path along u has options.at; turned: degrees from the start; "
+        "same_as: an earlier start whose result has cosine above 0.95; cosine: with decoder rows, without their parts "
+        "along x on the sphere; by_chance: median largest |cosine| of 64 covariance-matched differences"
+    ),
+    "mechanism, profiles": (
+        "frozen: attention or MLP add to every copy what they add in the base run, norms divide by its divisor; width, "
+        "start: share of the path from 10 % to 90 % of the last L2 at the last read hook, up to 10 % (0.8 and 0.1 on a "
+        "line); l2_share: over the curve's last"
+    ),
+    "items, seal": (
+        "curves of a blind test by name; sealed: seed, truth and vectors, compressed and masked; commitment: SHA-256 "
+        "of "
+        "what is sealed, recorded before the answer"
+    ),
 }

@@ -99,6 +99,23 @@ class Direction:
     """[d_hook], used exactly as stored."""
     detail: Mapping[str, Any] = field(default_factory=dict)
     """Provenance: population row, feature index, activation, prompts."""
+    rows: Mapping[str, Vector] | None = None
+    """What steering adds, by hook name [n, d_hook]: token by token where n > 1, at further hooks where there are some.
+    None is `vector` at the write hook alone."""
+    by_token: bool = False
+    """Whether each row belongs to a token, also where there is only one."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The model and place that vectors are drawn at, to tell whether one from elsewhere belongs here."""
+
+    model: str
+    weights_sha256: str
+    architecture: str
+    """Hugging Face's `model_type`."""
+    n_layers: int
+    hook: str
 
 
 class Features(Protocol):
@@ -209,9 +226,16 @@ class DrawContext(Protocol):
         """The activation of a prompt's last token at the write hook, in its own context."""
         ...
 
-    def readings_of(self, prompt: str) -> NDArray[np.float32]:
-        """Activations of every token of a prompt at the write hook, a BOS in front left out [n, d_hook]."""
+    def tokens_of(self, prompt: str, length: int = 0, pad: str = "") -> list[Base]:
+        """Activations of every token of a prompt at the write hook, a BOS in front left out.
+
+        Args:
+            length: tokens that a shorter prompt is filled up to at its end, with `pad`, the text of one token.
+        """
         ...
+
+    @property
+    def origin(self) -> Origin: ...
 
 
 def isotropic(rng: np.random.Generator, size: int, centred: bool) -> NDArray[np.float64]:

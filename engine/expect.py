@@ -67,6 +67,8 @@ class Outcome:
 
     def __str__(self) -> str:
         word = "holds" if self.holds else "FAILS"
+        if math.isnan(self.left) or math.isnan(self.right):
+            return f"{word}: {self.check} (it cannot be told: no such rows, or none with a number)"
         return f"{word}: {self.check} ({self.left:.4g} against {self.right:.4g})"
 
 

@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from transformers import Cache
 
+from engine.freezing import Freezer
 from engine.hooks import FIRST, RESID_PRE, HookPoint
 from engine.models import Model
 from engine.prefix import LayerMask, Prefix, Recorder, branching, noting_masks
@@ -96,6 +97,11 @@ class _Arrangement:
     before: int = 0
     """Tokens of the prefix in front of the branches."""
 
+    @property
+    def rows(self) -> int:
+        """Of the batch that is fed."""
+        return self.contexts if self.tree else self.contexts * self.copies
+
     def join(self, copies: Tensor, whole: Tensor) -> Tensor:
         """Copies [B, N, S, ...] as they are fed; the prefix, if one is in front, is the head of `whole` [B, T, ...]."""
         if not self.tree:
@@ -126,15 +132,23 @@ class Forward:
         write: where vectors are written.
         reads: what is read; none may come before `write`.
         pause: called before every block that runs; may raise to end a pass in its middle.
+        freezer: parts that give what they give for the first copy of each context, which then is the base run; None
+            holds nothing.
     """
 
     def __init__(
-        self, model: Model, write: HookPoint, reads: Sequence[HookPoint], pause: Callable[[], None] = lambda: None
+        self,
+        model: Model,
+        write: HookPoint,
+        reads: Sequence[HookPoint],
+        pause: Callable[[], None] = lambda: None,
+        freezer: Freezer | None = None,
     ) -> None:
         self.model = model
         self.write = write
         self.reads = tuple(reads)
         self.pause = pause
+        self.freezer = freezer
 
     @torch.no_grad()
     def hosts(self, contexts: Sequence[Sequence[int]], position: int) -> Hosts:
@@ -196,7 +210,7 @@ class Forward:
         shares = self._shares(hosts)
         if rule == "full" or not self.model.has_cache:
             return self.full(hosts, vectors)
-        with torch.no_grad():
+        with torch.set_grad_enabled(vectors.requires_grad):
             if shares and rule == "tree" and hosts.masks is not None:
                 return self._tree(hosts, vectors, hosts.masks)
             if shares and hosts.prefix is None:
@@ -244,6 +258,7 @@ class Forward:
             stack.enter_context(self._starting(injected))
             if not write.in_stream:
                 stack.enter_context(editing(model, write, lambda fed: ours.write(fed, vectors)))
+            self._freeze(stack, ours)  # in front of the reads, which see what is held
             for i, hook in enumerate(self.reads):
                 if hook.place == write.place and write.in_stream:
                     reads[i] = ours.last(injected)
@@ -266,6 +281,10 @@ class Forward:
         with put:
             yield
 
+    def _freeze(self, stack: contextlib.ExitStack, ours: _Arrangement) -> None:
+        if self.freezer is not None:
+            stack.enter_context(self.freezer.holding(ours.split, ours.join, ours.rows))
+
     def _keeping(self, kept: int | Tensor) -> dict[str, Any]:
         """Which positions to compute logits of, for models that can be told."""
         return {"logits_to_keep": kept} if "logits_to_keep" in self.model.takes else {}
@@ -286,9 +305,27 @@ class Forward:
             primal, tangent = forward_ad.unpack_dual(self.run(hosts, dual, rule).logits)
         return primal[:, 0], torch.zeros_like(primal) if tangent is None else tangent
 
-    @torch.no_grad()
+    def gradient(
+        self, hosts: Hosts, vectors: Tensor, score: Callable[[Output], Tensor], rule: Rule = "batch"
+    ) -> tuple[Tensor, Tensor]:
+        """A score [B, N] of what rows give, and its gradient with respect to their vectors [B, N, d_hook].
+
+        Reverse-mode differentiation through the same pass.
+        """
+        if hosts.prefix is None and self._shares(hosts) and rule != "full":
+            hosts.prefix = self.prefix(hosts)  # taken down in the pass below, it would carry its graph
+        with torch.enable_grad():
+            leaf = vectors.detach().clone().requires_grad_(True)
+            values = score(self.run(hosts, leaf, rule))
+            found = torch.autograd.grad(values.sum(), leaf)[0]
+        return values.detach(), found
+
     def full(self, hosts: Hosts, vectors: Tensor) -> Output:
         """The same as `run` the plain way: whole forward passes, nothing skipped, shared or cached."""
+        with torch.set_grad_enabled(vectors.requires_grad):
+            return self._full(hosts, vectors)
+
+    def _full(self, hosts: Hosts, vectors: Tensor) -> Output:
         contexts, copies = vectors.shape[:2]
         reads: list[Tensor] = [vectors] * len(self.reads)
         position = hosts.position
@@ -302,6 +339,7 @@ class Forward:
         with contextlib.ExitStack() as stack:
             stack.enter_context(pausing(self.model, self.pause))
             stack.enter_context(editing(self.model, self.write, put))
+            self._freeze(stack, _Arrangement(contexts, copies, hosts.token_ids.shape[1], tree=False))
             for i, hook in enumerate(self.reads):
                 stack.enter_context(reading(self.model, hook, _into(reads, i, each)))
             ids = hosts.token_ids[:, None].expand(-1, copies, -1).flatten(0, 1)

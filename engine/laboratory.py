@@ -21,16 +21,15 @@ from engine.bases import BASES
 from engine.dictionaries.firing import Firing
 from engine.dictionaries.gate import Fit, usable
 from engine.dictionaries.sae import Sae
-from engine.directions import DIRECTIONS
-from engine.directions.sae_feature import checked_features
-from engine.drawing import Base, Direction, Population, Vector, without
-from engine.errors import DirectionError, RecipeError, Stopped
+from engine.directions.drawn import draw_direction
+from engine.drawing import Base, Direction, Origin, Population, Vector
+from engine.errors import RecipeError, Stopped
 from engine.experiments import EXPERIMENTS
 from engine.forward import Forward, Hosts
 from engine.layouts import choose, usable_threads
 from engine.models import Model
 from engine.noise import NoiseFloor, noise_floor
-from engine.paths import RELATIVE_ZERO, Ray, make_ray
+from engine.paths import Ray, make_ray
 from engine.protocol import Held
 from engine.recipe import Recipe
 from engine.results import Progress
@@ -137,13 +136,17 @@ class Laboratory:
     def population(self) -> Population:
         return self.workshop.population(self.model, self.recipe.population, self.where, self.checkpoint)
 
-    def texts(self, longest: int) -> Sequences:
+    def texts(self, longest: int, source: str | None = None) -> Sequences:
         """What the population's source holds: token sequences without BOS, a sampled row or a whole file each.
 
         Args:
             longest: tokens of the rows that will be cut from them.
+            source: another source, as `population.prompts`.
         """
-        return joined(self.workshop.texts(self.model, self.recipe.population, longest), self.model.eos)
+        section = self.recipe.population
+        if source is not None:
+            section = section.model_copy(update={"prompts": source})
+        return joined(self.workshop.texts(self.model, section, longest), self.model.eos)
 
     @cached_property
     def features(self) -> Sae:
@@ -188,12 +191,24 @@ class Laboratory:
         mean = float(raw.double().mean()) if self.centred else 0.0
         return Base("prompt", 0, "tokens", self._vector(raw), tuple(ids), mean)
 
-    def readings_of(self, prompt: str) -> NDArray[np.float32]:
+    def tokens_of(self, prompt: str, length: int = 0, pad: str = "") -> list[Base]:
         ids = self.model.encode(prompt, self.recipe.site.bos)
         # A BOS that the user typed counts as a token like any other.
         first = int(self.where.bos and ids[0] == self.model.bos)
-        raw = activations_everywhere(self.model, self.where.write, self.model.tensor([ids]))[0, first:]
-        return self._vector(raw)
+        missing = length - (len(ids) - first)
+        if missing > 0:
+            ids += self.model.single_token(pad) * missing
+        raw = activations_everywhere(self.model, self.where.write, self.model.tensor([ids]))[0]
+        vectors, means = self._vector(raw), raw.double().mean(-1).tolist() if self.centred else [0.0] * len(ids)
+        return [
+            Base("prompt", 0, f"token {i}", vectors[i], tuple(ids[: i + 1]), means[i]) for i in range(first, len(ids))
+        ]
+
+    @property
+    def origin(self) -> Origin:
+        model = self.model
+        architecture = str(model.network.config.model_type)
+        return Origin(model.name, model.weights_sha256, architecture, model.n_layers, self.where.write.name)
 
     def _vector(self, raw: Tensor) -> Vector:
         return np.asarray(self.model.to_basis(raw, self.where.write).to(torch.float32).cpu().numpy())
@@ -213,6 +228,16 @@ class Laboratory:
     @cached_property
     def direction_order(self) -> list[tuple[Any, int]]:
         """(spec, index within its kind) of one base's directions, kinds taking turns so that all show up early."""
+        longest = max(len(q) for q in self._queues)
+        return [q[i] for i in range(longest) for q in self._queues if i < len(q)]
+
+    @cached_property
+    def recipe_order(self) -> list[tuple[Any, int]]:
+        """The same, table by table."""
+        return [pair for queue in self._queues for pair in queue]
+
+    @cached_property
+    def _queues(self) -> list[list[tuple[Any, int]]]:
         drawn: dict[str, int] = {}
         queues = []
         for spec in self.recipe.directions:
@@ -221,15 +246,14 @@ class Laboratory:
             if spec.drawn:
                 drawn[spec.kind] = start + spec.count
             queues.append([(spec, start + i) for i in range(spec.count)])
-        longest = max(len(q) for q in queues)
-        return [q[i] for i in range(longest) for q in queues if i < len(q)]
+        return queues
 
     @property
     def n_bases(self) -> int:
         """How many bases a run of curves has; 0 for one of tables."""
         if self.experiment.tables:
             return 0
-        return sum(spec.count for spec in self.recipe.bases)
+        return self.recipe.n_bases
 
     @property
     def n_curves(self) -> int:
@@ -248,21 +272,7 @@ class Laboratory:
 
     def draw(self, spec: Any, base: Base, index: int) -> Direction:
         """One direction from one base."""
-        direction = DIRECTIONS[spec.kind].draw(spec, self, base, index)
-        if not spec.project_out:
-            return direction
-        rows = self.features.rows(checked_features(self.features, spec.project_out))
-        vector = without(direction.vector, rows)
-        if np.linalg.norm(vector) <= RELATIVE_ZERO * np.linalg.norm(direction.vector):
-            raise DirectionError(
-                f"Nothing is left of {direction.label} without features {list(spec.project_out)}: project out fewer."
-            )
-        left = float(np.linalg.norm(vector) / np.linalg.norm(direction.vector))
-        detail = {**direction.detail, "project_out": list(spec.project_out), "share_left": left}
-        features = ", ".join(f"#{i}" for i in spec.project_out)
-        return replace(
-            direction, label=f"{direction.label} without {features}", vector=vector.astype(np.float32), detail=detail
-        )
+        return draw_direction(spec, self, base, index)
 
     def hosts_of(self, bases: Sequence[Base]) -> Hosts:
         """The clean runs that bases are written into, in their order."""

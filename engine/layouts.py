@@ -17,6 +17,7 @@ from torch import Tensor
 
 from engine.errors import LoadError
 from engine.forward import Forward, Hosts, Output
+from engine.memory import free_cached
 from engine.models import Model
 from engine.shards import Layout, Rule
 
@@ -131,7 +132,8 @@ class LayoutBook:
         """
         if rule == "full":
             return
-        shape = (rule, forward.write.place, hosts.position, hosts.n_suffix, len(hosts))
+        frozen = () if forward.freezer is None else forward.freezer.what
+        shape = (rule, forward.write.place, hosts.position, hosts.n_suffix, len(hosts), frozen)
         key, copies = (*forward.model.identity, *shape), vectors.shape[1]
         if self._checked.get(key, 0) >= copies:
             return
@@ -152,20 +154,22 @@ def exactly(attempt: Callable[[], T]) -> T:
 
 
 def difference(forward: Forward, hosts: Hosts, vectors: Tensor, output: Output) -> float:
-    """Largest difference of log-probabilities of the first and last row [B, N, d_hook] from plain passes."""
+    """Largest difference of log-probabilities of the first and last rows [B, N, d_hook] from plain passes."""
     ends = torch.tensor([0, len(hosts) - 1], device=vectors.device)
+    # The first copy rides along: parts that are frozen take theirs from it.
     copies = torch.tensor([0, vectors.shape[1] - 1], device=vectors.device)
-    plain = forward.full(hosts.select(ends), vectors[ends, copies][:, None]).logits[:, 0]
-    fast = output.logits[ends, copies]
+    plain = forward.full(hosts.select(ends), vectors[ends][:, copies]).logits
+    fast = output.logits[ends][:, copies].detach()
     return float((fast.float().log_softmax(-1) - plain.float().log_softmax(-1)).abs().max())
 
 
 def smaller(layout: Layout, model: Model) -> Layout:
-    """The layout after running out of memory: half the rows.
+    """The layout after running out of memory: half the rows; what a GPU holds for later is given back first.
 
     Raises:
         LoadError: There is nothing left to halve.
     """
+    free_cached()
     if layout.rows_per_chunk <= 2:
         raise LoadError(f"'{model.name}' does not fit: even two rows at a time run out of memory. Use another device.")
     return replace(layout, rows_per_chunk=max(2, layout.rows_per_chunk // 2))

@@ -106,6 +106,17 @@ class Model:
         """Raw vectors [..., d_hook] in the basis all numbers are given in (TransformerLens' processed basis)."""
         return raw - raw.mean(-1, keepdim=True) if self.is_centred(hook) else raw
 
+    def single_token(self, text: str) -> list[int]:
+        """The id of a text that is one token, in a list.
+
+        Raises:
+            PromptError: It is none or several.
+        """
+        ids = [int(i) for i in self.tokenizer.encode(text, add_special_tokens=False)]
+        if len(ids) != 1:
+            raise PromptError(f"pad = {text!r} is {len(ids)} tokens of '{self.name}': use a text of one, such as ' '.")
+        return ids
+
     def encode(self, text: str, bos: bool | str) -> list[int]:
         """Token ids of a prompt; exactly one BOS in front if asked for, never doubled.
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from engine.dictionaries.splice import cut
 from engine.errors import RecipeError
 from engine.laboratory import Laboratory
+from engine.models import Model
 
 TEXTS_AT_ONCE: Final = 16
 LOGITS_AT_ONCE: Final = 50_000_000
@@ -27,17 +28,34 @@ def passages(lab: Laboratory, n: int, tokens: int) -> tuple[NDArray[np.int64], i
     Raises:
         RecipeError: No text is as long.
     """
+    return np.concatenate(_pieces(lab, tokens, None))[:n], 1
+
+
+def _pieces(lab: Laboratory, tokens: int, source: str | None) -> list[NDArray[np.int64]]:
+    """The rows [n, pos] of each text of a source."""
     width = min(tokens, lab.model.context)
     bos = lab.model.bos if lab.where.bos else None
-    rows = cut(lab.texts(width), bos, width)[:n]
-    if not len(rows):
+    pieces = [cut([text], bos, width) for text in lab.texts(width, source)]
+    if not any(len(rows) for rows in pieces):
         raise RecipeError(
-            f"None of the texts of '{lab.recipe.population.prompts}' has {width} tokens: lower options.tokens or use "
-            "other population.prompts."
+            f"None of the texts of '{source or lab.recipe.population.prompts}' has {width} tokens: ask for shorter "
+            "ones, or use other texts."
         )
-    return rows, 1
+    return pieces
 
 
-def at_once(lab: Laboratory, rows: NDArray[np.int64]) -> int:
+def spread(lab: Laboratory, n: int, tokens: int, source: str) -> tuple[NDArray[np.int64], int]:
+    """Up to n rows of a source [n, pos], of as many texts as there are, and how many texts those are.
+
+    Raises:
+        RecipeError: No text is as long.
+    """
+    pieces = _pieces(lab, tokens, source)
+    # The first row of every text, then the second of each that has one.
+    order = sorted(((k, number) for number, rows in enumerate(pieces) for k in range(len(rows))))[:n]
+    return np.stack([pieces[number][k] for k, number in order]), len({number for _, number in order})
+
+
+def at_once(model: Model, rows: NDArray[np.int64]) -> int:
     """How many rows are fed together."""
-    return max(1, min(TEXTS_AT_ONCE, int(LOGITS_AT_ONCE // (rows.shape[1] * lab.model.d_vocab))))
+    return max(1, min(TEXTS_AT_ONCE, int(LOGITS_AT_ONCE // (rows.shape[1] * model.d_vocab))))

@@ -13,6 +13,7 @@ from engine.drawing import Vector
 from engine.questions import Question
 from engine.recipe import Recipe
 from engine.results import Event
+from engine.sealing import Seal
 from engine.shards import Layout
 
 
@@ -32,6 +33,8 @@ class Held:
     """Used in place of what would be drawn; what is drawn is still what is reported."""
     layout: Layout | None = None
     """As recorded, used again."""
+    seal: Seal | None = None
+    """Of a blind test that is computed again without its rows: which test it is."""
 
     def count(self, table: str) -> int:
         """How many rows of a table there are already."""

@@ -155,6 +155,7 @@ def describe(lab: Laboratory, check: SelfCheck) -> dict[str, Any]:
             "weights": recipe.model.weights,
             "weights_sha256": model.weights_sha256,
             "architecture": type(model.network).__name__,
+            "model_type": lab.origin.architecture,
             "n_layers": model.n_layers,
             "d_model": model.d_model,
             "d_vocab": model.d_vocab,

@@ -6,8 +6,9 @@ where the model is. No torch.
 
 from __future__ import annotations
 
+import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -122,10 +123,15 @@ class Recipe(_Section):
     expect: tuple[Expectation, ...] = ()
 
     @property
+    def n_bases(self) -> int:
+        """How many bases it asks for."""
+        return sum(spec.count for spec in self.bases)
+
+    @property
     def needs_sae(self) -> bool:
         """Whether anything in it asks for the write hook's SAE."""
         return (
-            EXPERIMENTS[self.experiment].needs_sae
+            EXPERIMENTS[self.experiment].needs_sae(self.options)
             or any(BASES[spec.kind].needs_sae for spec in self.bases)
             or any(needs_sae(spec) for spec in self.directions)
         )
@@ -140,9 +146,14 @@ class Recipe(_Section):
         data = self.data()
         lists = {k: v for k, v in data.items() if isinstance(v, list)}
         text = tomli_w.dumps({k: v for k, v in data.items() if k not in lists})
-        # Written out as [[tables]], the form people edit; the library would inline short ones.
-        tables = (f"[[{key}]]\n{tomli_w.dumps(item)}" for key, items in lists.items() for item in items)
-        return "\n".join([text, *tables])
+        return "\n".join([text, *(table for key, items in lists.items() for table in tables_toml(key, items))])
+
+
+def tables_toml(key: str, items: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A list of tables as TOML, each as a [[table]], the form people edit; the library would inline short ones."""
+    # Tables within are the item's: a header is the only line that begins with a bracket.
+    texts = (re.sub(r"^(\[+)", rf"\1{key}.", tomli_w.dumps(item), flags=re.MULTILINE) for item in items)
+    return [f"[[{key}]]\n{text}" for text in texts]
 
 
 def _without_none(value: Any) -> Any:
@@ -168,6 +179,9 @@ def parse_recipe(data: Mapping[str, Any]) -> Recipe:
         if "bases" in tables:
             raise RecipeError("A recipe has either [base] or [[bases]], not both: [base] is shorthand for one.")
         tables["bases"] = [tables.pop("base")]
+    given_options = tables.get("options", {})
+    if "directions" not in tables and isinstance(given_options, Mapping):
+        tables["options"] = {**experiment.default_options, **given_options}
     tables["bases"] = _kinds("bases", tables.get("bases"), experiment.default_bases, lambda k: BASES[k].spec)
     tables["directions"] = _kinds(
         "directions", tables.get("directions"), experiment.default_directions, lambda k: DIRECTIONS[k].spec
@@ -251,8 +265,15 @@ def parse_toml(text: str, source: str, example: str = '[site] prompt = "..."') -
         raise RecipeError(f"{source} is not TOML: {error}. It starts like: {example}") from None
 
 
-def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+def read_recipe(
+    path: Path,
+    overrides: Sequence[str] = (),
+    prepare: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda data: data,
+) -> Recipe:
     """Read a recipe file and apply `section.key=value` overrides.
+
+    Args:
+        prepare: what becomes of its tables before they are checked.
 
     Raises:
         RecipeError: The file cannot be read, is not TOML, or is not a valid recipe.
@@ -261,7 +282,7 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"Cannot read the recipe {path}: {error}.") from None
-    return parse_recipe(with_overrides(parse_toml(text, str(path)), overrides))
+    return parse_recipe(prepare(with_overrides(parse_toml(text, str(path)), overrides)))
 
 
 def with_overrides(data: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:

@@ -180,6 +180,14 @@ class RowResult:
 
 
 @dataclass(frozen=True)
+class Draft:
+    """Rows of a table that are still being written; never stored, as the whole rows will be."""
+
+    table: str
+    rows: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True)
 class Note:
     """Something the reader of a run should know."""
 
@@ -207,4 +215,4 @@ class RunEnded:
     """The most memory the worker's device held, or the worker itself on a CPU."""
 
 
-Event = RunStarted | BaseResult | Sketches | CurveResult | RowResult | Note | Progress | RunEnded
+Event = RunStarted | BaseResult | Sketches | CurveResult | RowResult | Draft | Note | Progress | RunEnded

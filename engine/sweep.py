@@ -22,7 +22,7 @@ from torch import Tensor
 from engine import metrics
 from engine.forward import Forward, Hosts
 from engine.layouts import LayoutBook, smaller
-from engine.memory import free_cached, is_out_of_memory
+from engine.memory import is_out_of_memory
 from engine.paths import Ray
 from engine.results import Note, Series
 from engine.shards import Layout, Rule, plan
@@ -170,7 +170,6 @@ class Sweep:
 
     def _halved(self) -> Note:
         self._read_back(0)
-        free_cached()
         self.layout = smaller(self.layout, self.forward.model)
         return Note(
             f"Out of memory: going on with {self.layout.rows_per_chunk} rows at a time, half as many as before.",

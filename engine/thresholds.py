@@ -6,6 +6,7 @@ The same sweeps as curves, so that a threshold here is that of the curve. Knows 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -23,10 +24,20 @@ AT_ONCE: Final = 32
 """Directions of one sweep; between two of them a run can be stopped."""
 
 
-def thresholds(
+@dataclass(frozen=True)
+class Reached:
+    """Of one direction: where the output has changed, and how fast it begins to."""
+
+    threshold: float | None
+    """Where KL first reaches the recipe's level, in the path's unit; None where it never does."""
+    fisher: float
+    """t'Ft at the base, nats per unit squared."""
+
+
+def measured(
     lab: Laboratory, base: Base, vectors: Sequence[NDArray[Any]], labels: Sequence[str]
-) -> Iterator[tuple[int, float | None]]:
-    """Which direction, and where KL along it first reaches the recipe's level; None where it never does.
+) -> Iterator[tuple[int, Reached]]:
+    """Which direction, and what was found along it, as it is done.
 
     Raises:
         DirectionError: A direction has no length.
@@ -56,8 +67,37 @@ def thresholds(
                 continue
             for place in swept.directions:
                 kl = sweep.measured.values["logits"]["kl"][0, place]
-                yield some[place], threshold(coordinates[place], kl, lab.recipe.metrics.level)
+                reached = threshold(coordinates[place], kl, lab.recipe.metrics.level)
+                yield some[place], Reached(reached, float(sweep.measured.fisher[0, place]))
         lab.layout = sweep.layout
+
+
+def thresholds(
+    lab: Laboratory, base: Base, vectors: Sequence[NDArray[Any]], labels: Sequence[str]
+) -> Iterator[tuple[int, float | None]]:
+    """The thresholds alone."""
+    return ((place, found.threshold) for place, found in measured(lab, base, vectors, labels))
+
+
+def in_order(
+    lab: Laboratory, base: Base, vectors: Sequence[NDArray[Any]], labels: Sequence[str], done: int = 0
+) -> Iterator[tuple[int, Reached]]:
+    """What was measured, in order and without the first `done`.
+
+    Blocks begin where they would in a whole run, so that each direction is measured in the same company.
+    """
+    for start in range(done // AT_ONCE * AT_ONCE, len(vectors), AT_ONCE):
+        block = slice(start, start + AT_ONCE)
+        for place, found in sorted(measured(lab, base, vectors[block], labels[block]), key=lambda pair: pair[0]):
+            if start + place >= done:
+                yield start + place, found
+
+
+def ordered_thresholds(
+    lab: Laboratory, base: Base, vectors: Sequence[NDArray[Any]], labels: Sequence[str], done: int = 0
+) -> Iterator[tuple[int, float | None]]:
+    """The same, thresholds alone."""
+    return ((place, found.threshold) for place, found in in_order(lab, base, vectors, labels, done))
 
 
 NULL_KINDS: Final = {"along": "random-mixture", "toward": "random"}

@@ -6,6 +6,8 @@ Knows runs and their statistics; runs nothing and writes nothing.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -175,22 +177,36 @@ def _gone(early: tuple[float, float, float], late: tuple[float, float, float]) -
 
 
 def steering(run: Run, control: Run) -> str:
-    rows = run.tables["rollouts"]
-    pairs = "\n".join(f"| {one_line(r['unsteered'])} | {one_line(r['steered'])} |" for r in rows[:4])
-    spec = run.recipe.data()["directions"][0]
-    others = {str(r["label"]): float(r["share_of_norm"]) for r in control.tables["rollouts"]}
-    control_norm = float(np.median(list(others.values())))
+    rows, points = run.tables["rollouts"], run.tables["points"]
+    shown = [r for r in rows if r["number"] == 0 and r["strength"] == control.recipe.options.strengths[0]][:4]
+    pairs = "\n".join(f"| {one_line(r['unsteered'])} | {one_line(r['steered'])} |" for r in shown)
+    table = "\n".join(_best(row) for row in run.tables["best"] if row["success"] is not None)
+    others = control.tables["points"][1:]
+    hits = [float(p["success"]) for p in others]
+    costs = [float(p["delta_ce"]) for p in others]
     return f"""## Evidence: steering
 
-`dirscope --batch steering`: "{spec["plus"]}" minus "{spec["minus"]}", {rows[0]["strength"]:g} x its own length \
-({rows[0]["share_of_norm"]:.0%} of the base's norm), added at `{run.recipe.site.write}` to the last token of "{run.recipe.site.prompt}"
-and every later one. Completions with one of *{", ".join(run.recipe.options.words)}*: unsteered \
-{mean(run, "unsteered_hit", "rollouts")}, steered {mean(run, "steered_hit", "rollouts")} (n = {len(rows)}, 95 % intervals); steered along random mixtures instead
-({control_norm:.0%} of the base's norm, {len(others)} directions) {mean(control, "steered_hit", "rollouts")} (n = {len(control.tables["rollouts"])}).
+`dirscope --batch steering`: vectors added at `{run.recipe.site.write}` to the last token of "{run.recipe.site.prompt}" and every later
+one, as a share of the residual's length there. Success: a completion with one of *{", ".join(run.recipe.options.words)}*,
+{points[0]["success"]:.0%} without steering ({points[0]["success_low"]:.0%} to {points[0]["success_high"]:.0%}, n = {points[0]["samples"]}). Damage: cross-entropy added on held-out samples
+behind the first steered token. Of each vector, the most successful strength that adds at most {run.recipe.options.budget:g} nats, with 95 % intervals
+(picked among {len(run.recipe.options.strengths)}, so somewhat too good):
+
+| vector | share of length | success | loss added | KL |
+|---|---|---|---|---|
+{table}
+| {len(others)} random mixtures | {others[0]["share_of_norm"]:.0%} | {np.mean(hits):.0%} ({min(hits):.0%} to {max(hits):.0%} between them) | {np.mean(costs):+.2f} | {np.mean([p["kl"] for p in others]):.2f} |
+
+The first vector at {shown[0]["share_of_norm"]:.0%} of the length:
 
 | unsteered | steered, the same random numbers |
 |---|---|
 {pairs}"""
+
+
+def _best(row: Mapping[str, Any]) -> str:
+    success = f"{row['success']:.0%} ({row['success_low']:.0%} to {row['success_high']:.0%})"
+    return f"| {row['label']} | {row['share_of_norm']:.0%} | {success} | {row['delta_ce']:+.2f} | {row['kl']:.2f} |"
 
 
 def count(run: Run, kind: str) -> float:

@@ -15,12 +15,13 @@ from typing import Final
 import numpy as np
 
 from engine.aggregates import quantile
-from engine.contrasts import Distance, Measured, mean_of
+from engine.contrasts import Measured, mean_of
 from scripts.model_card import finished_run
-from sessions.crowd import Crowd, CurveGroup
+from scripts.telling import cell, group_of, measured, median, verdict
+from sessions.crowd import Crowd
 from sessions.digest import number
 from sessions.reader import Run
-from sessions.separation import brief, contrast
+from sessions.separation import contrast
 from sessions.views.bands import band_of
 from sessions.views.layers import outputs
 
@@ -91,43 +92,16 @@ typical distance; AUC is the chance that a curve of the first kind is the more s
 of the claims made about others is said, and nothing was tuned to show more."""
 
 
-def _cell(value: float, low: float = np.nan, high: float = np.nan) -> str:
-    return number(value, 3) if np.isnan(low) else f"{number(value, 3)} ({number(low, 3)} to {number(high, 3)})"
-
-
-def _median(group: CurveGroup, column: str, unit: float = 1.0) -> str:
-    found = group.median(column)
-    return _cell(found.value / unit, found.low / unit, found.high / unit)
-
-
-def _measured(found: Measured | Distance) -> str:
-    return brief(found) if isinstance(found, Distance) else _cell(found.value, found.low, found.high)
-
-
-def _group(crowd: Crowd, name: str) -> CurveGroup:
-    return next(group for group in crowd.groups if group.name == name)
-
-
-def _verdict(claim: str, found: Measured, middle: float) -> str:
-    """Whether a number lies above the middle: told only where its interval does not hold it."""
-    word = "cannot be told"
-    if found.low > middle:
-        word = "holds"
-    elif found.high < middle:
-        word = "the opposite holds"
-    return f"- {claim}: **{word}**, {_measured(found)} against {middle:g}."
-
-
 def _claims(runs: dict[str, Run]) -> str:
     bases, sphere = (Crowd(runs[n].info, runs[n].curves) for n in ("base-kinds", "base-kinds-sphere"))
     kinds, round_ = (Crowd(runs[n].info, runs[n].curves) for n in ("sensitive", "sensitive-sphere"))
     made = Crowd(runs["synthetic"].info, runs["synthetic"].curves)
 
     def sooner(crowd: Crowd, first: str, second: str, column: str = "threshold") -> Measured:
-        return contrast(crowd, _group(crowd, first), _group(crowd, second)).auc[column]
+        return contrast(crowd, group_of(crowd, first), group_of(crowd, second)).auc[column]
 
     def wins(crowd: Crowd, first: str, second: str) -> Measured:
-        found = contrast(crowd, _group(crowd, first), _group(crowd, second)).win
+        found = contrast(crowd, group_of(crowd, first), group_of(crowd, second)).win
         assert found is not None
         return found
 
@@ -145,45 +119,45 @@ def _claims(runs: dict[str, Run]) -> str:
     late = mean_of(np.array([row["win_rate"] for row in layers if row["layer"] == last]))
     cloud = runs["natural-variation"].tables["cloud"]
     lines = [
-        _verdict(
+        verdict(
             "Random bases give way sooner than real activations in the same prompt (AUC; Heimersheim & Mendel 2024)",
             sooner(bases, "random@random", real),
             0.5,
         ),
-        _verdict("So they do at constant norm", sooner(sphere, "random@random", real), 0.5),
-        _verdict(
+        verdict("So they do at constant norm", sooner(sphere, "random@random", real), 0.5),
+        verdict(
             "So do even structured bags of latents (AUC; LASR Labs 2024)",
             sooner(bases, "random@synthetic-structured", real),
             0.5,
         ),
-        _verdict(
+        verdict(
             "What an SAE makes of a real activation gives way sooner than the activation itself (AUC)",
             sooner(bases, "random@sae-reconstruction@site", real),
             0.5,
         ),
-        _verdict(
+        verdict(
             "Toward real activations acts before toward random ones (win rate)",
             wins(kinds, "real-other", "random"),
             0.5,
         ),
-        _verdict("So it does at constant norm", wins(round_, "real-other", "random"), 0.5),
-        _verdict(
+        verdict("So it does at constant norm", wins(round_, "real-other", "random"), 0.5),
+        verdict(
             "Random mixtures act before isotropic directions (win rate)",
             wins(kinds, "random-mixture", "isotropic"),
             0.5,
         ),
-        _verdict(
+        verdict(
             "SAE features, up, act before random mixtures (win rate)", wins(kinds, "sae-feature", "random-mixture"), 0.5
         ),
-        _verdict("So they do at constant norm", wins(round_, "sae-feature", "random-mixture"), 0.5),
-        _verdict(
+        verdict("So they do at constant norm", wins(round_, "sae-feature", "random-mixture"), 0.5),
+        verdict(
             "Bags of latents act before random targets (AUC of max-slope steps; LASR Labs 2024)",
             sooner(made, "synthetic-baseline", "random", "max_slope_step"),
             0.5,
         ),
-        _verdict("Behind the last block real-other still acts before random (win rate)", late, 0.5),
+        verdict("Behind the last block real-other still acts before random (win rate)", late, 0.5),
         *(
-            _verdict(f"The error of `{sae}` hurts more than {name} (ratio of KL, everywhere)", ratio(sae, control), 1)
+            verdict(f"The error of `{sae}` hurts more than {name} (ratio of KL, everywhere)", ratio(sae, control), 1)
             for sae in ("blocks.1.hook_resid_pre", "blocks.5.hook_resid_pre")
             for control, name in (("isotropic", "isotropic changes"), ("mixture", "covariance-matched mixtures"))
         ),
@@ -208,13 +182,13 @@ def _plateaus(straight: Run, sphere: Run, untrained: Run) -> str:
     for name, run in (("straight", straight), ("sphere", sphere), ("straight, untrained", untrained)):
         crowd = Crowd(run.info, run.curves)
         unit = run.info["typical_distance"] if crowd.unit == "L2" else 1.0
-        real = _group(crowd, "random@real-other@site")
+        real = group_of(crowd, "random@real-other@site")
         for group in crowd.groups:
             leaves = np.isfinite(group.numbers("plateau_length").values).mean()
-            apart = "-" if group is real else _measured(contrast(crowd, group, real).auc["threshold"])
+            apart = "-" if group is real else measured(contrast(crowd, group, real).auc["threshold"])
             rows.append(
-                f"| {name} | {BASES[group.name]} | {len(group.curves)} | {_median(group, 'threshold', unit)} | "
-                f"{_median(group, 'kl_near')} | {_median(group, 'quadratic_ratio')} | {_median(group, 'near_share')} | "
+                f"| {name} | {BASES[group.name]} | {len(group.curves)} | {median(group, 'threshold', unit)} | "
+                f"{median(group, 'kl_near')} | {median(group, 'quadratic_ratio')} | {median(group, 'near_share')} | "
                 f"{leaves:.0%} | {apart} |"
             )
     return f"""## Plateaus: kinds of base, the same random directions
@@ -244,9 +218,9 @@ def _sensitive(*runs: Run) -> str:
             else:
                 found = contrast(crowd, group, control)
                 columns = ("threshold_0_1", "threshold", "threshold_1", "max_slope_step", "area")
-                cells = [_measured(found.win) if found.win else "-", *(_measured(found.auc[c]) for c in columns)]
+                cells = [measured(found.win) if found.win else "-", *(measured(found.auc[c]) for c in columns)]
             rows.append(
-                f"| {run.recipe.path.mode} | {group.kind} | {len(group.curves)} | {_median(group, 'threshold', unit)} | "
+                f"| {run.recipe.path.mode} | {group.kind} | {len(group.curves)} | {median(group, 'threshold', unit)} | "
                 f"{np.mean([s.censored for s in group.summaries]):.0%} | {' | '.join(cells)} |"
             )
     return f"""## Sensitive directions
@@ -262,7 +236,7 @@ base; AUC over all curves, by five numbers.
 def _synthetic(run: Run, ladder: Run) -> str:
     def table(of: Run) -> str:
         crowd = Crowd(of.info, of.curves)
-        real = _group(crowd, "real-other")
+        real = group_of(crowd, "real-other")
         rows = []
         for group in crowd.groups:
             gaps = [
@@ -271,11 +245,11 @@ def _synthetic(run: Run, ladder: Run) -> str:
             ]
             found = None if group is real else contrast(crowd, group, real)
             apart = ["", "", ""] if found is None else [
-                _measured(found.ks["max_slope_step"]), _measured(found.ks["threshold"]), _measured(found.auc["threshold"])
+                measured(found.ks["max_slope_step"]), measured(found.ks["threshold"]), measured(found.auc["threshold"])
             ]  # fmt: skip
             rows.append(
-                f"| {group.kind} | {len(group.curves)} | {_median(group, 'max_slope_step')} | "
-                f"{_median(group, 'threshold', of.info['typical_distance'])} | {' | '.join(apart)} | {' | '.join(gaps)} |"
+                f"| {group.kind} | {len(group.curves)} | {median(group, 'max_slope_step')} | "
+                f"{median(group, 'threshold', of.info['typical_distance'])} | {' | '.join(apart)} | {' | '.join(gaps)} |"
             )
         return "\n".join(rows)
 
@@ -307,8 +281,8 @@ def _layers(run: Run) -> str:
             values = np.array(
                 [np.inf if row[f"{side}_threshold"] is None else row[f"{side}_threshold"] for row in mine]
             )
-            sides.append(_cell(quantile(values, 0.5)))
-        rows.append(f"| `{hook}` | {len(mine)} | {_measured(rate)} | {sides[0]} | {sides[1]} |")
+            sides.append(cell(quantile(values, 0.5)))
+        rows.append(f"| `{hook}` | {len(mine)} | {measured(rate)} | {sides[0]} | {sides[1]} |")
     return f"""## Layer sweep
 
 `layers`: win rate of real-other before random, written at every block; medians of each base's median threshold, td of that hook.
@@ -373,11 +347,11 @@ random mixtures (median {number(null, 3)}), where chance gives 5 %. The most sen
 def _sae_error(run: Run) -> str:
     rows = []
     for row in run.tables["ratios"]:
-        ratio = _cell(row["kl_ratio"], row["kl_low"] or np.nan, row["kl_high"] or np.nan)
+        ratio = cell(row["kl_ratio"], row["kl_low"] or np.nan, row["kl_high"] or np.nan)
         ce = (
             "-"
             if row["delta_ce_low"] is None
-            else _cell(row["delta_ce_ratio"], row["delta_ce_low"], row["delta_ce_high"])
+            else cell(row["delta_ce_ratio"], row["delta_ce_low"], row["delta_ce_high"])
         )
         rows.append(
             f"| `{row['sae_id']}` | {row['l0']:.0f} | {row['unexplained']:.1%} | {row['replaced']} | {row['control']} | "
@@ -405,7 +379,7 @@ def _prediction(run: Run) -> str:
         predicted, measured = np.array(pairs).T
         ranks = [np.argsort(np.argsort(v)) for v in (predicted, measured)]
         rows.append(
-            f"| {group.kind} | {len(pairs)} | {_median(group, 'quadratic_ratio')} | "
+            f"| {group.kind} | {len(pairs)} | {median(group, 'quadratic_ratio')} | "
             f"{np.mean(measured < predicted):.0%} | {np.corrcoef(*ranks)[0, 1]:.2f} |"
         )
     return f"""## First-order prediction

@@ -48,11 +48,13 @@ RUNS: dict[str, tuple[str, ...]] = {
     "steering-control": (
         "steering",
         'directions=[{kind="random-mixture", count=5}]',
+        "options.strengths=[0.5]",
         "options.samples=20",
         "expect=[]",
     ),
     "stories": (
         "steering",
+        'directions=[{kind="isotropic", count=1}]',
         "options.strengths=[0.0]",
         "options.samples=3",
         "options.tokens=150",

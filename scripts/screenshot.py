@@ -1,7 +1,7 @@
 """Make the pictures of the README from the running app: `python scripts/screenshot.py [FOLDER]`.
 
 Starts the app with the bundled model in a temporary home, waits for the curves, saves an SVG; then the SAE workbench,
-the curves again with the untrained twin in front, and two experiments.
+the curves again with the untrained twin in front, two experiments, maps and a sweep of steering.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from typing import Any
 from textual.pilot import Pilot
 
 from engine.recipe import parse_recipe
+from sessions.batch import find_recipe
 from tui import edits
 from tui.app import DirscopeApp
 from tui.screens.experiment import ExperimentScreen
+from tui.screens.opening import screen_of
 
 PICTURES = Path(__file__).parents[1] / "docs"
 PLATEAUS: dict[str, Any] = {
@@ -79,6 +81,20 @@ async def take(folder: Path) -> None:
         await pilot.pause(0.2)
         await settled()
         await experiments(app, pilot, folder)
+        await maps(app, pilot, folder)
+        await steering(app, pilot, folder)
+
+
+async def steering(app: DirscopeApp, pilot: Pilot[int], folder: Path) -> None:
+    """The built-in recipe, one point of it looked at."""
+    screen = screen_of(app.probe, find_recipe("steering", ()))
+    app.push_screen(screen)
+    while not (screen.ended and screen.folder is not None):
+        await pilot.pause(0.2)
+    await pilot.press("up", "left", "left")
+    await pilot.pause(2.0)
+    (folder / "steering.svg").write_text(app.export_screenshot(title="dirscope"), encoding="utf-8")
+    await pilot.press("escape")
 
 
 async def experiments(app: DirscopeApp, pilot: Pilot[int], folder: Path) -> None:
@@ -96,6 +112,24 @@ async def experiments(app: DirscopeApp, pilot: Pilot[int], folder: Path) -> None
             await pilot.press("tab")
             await pilot.pause(0.5)
         await pilot.pause(4.0)
+        (folder / file).write_text(app.export_screenshot(title="dirscope"), encoding="utf-8")
+        await pilot.press("escape")
+        await pilot.pause(0.5)
+
+
+async def maps(app: DirscopeApp, pilot: Pilot[int], folder: Path) -> None:
+    """A triangle toward a real activation and two random ones; a plane; a blind test with some tags."""
+    for name, keys, file in (
+        ("triangle", ("g", "m"), "triangle.svg"),
+        ("plane", (*["right"] * 14, "up", "up", "up"), "plane.svg"),
+        ("blind-test", ("r", "f", "f", "r"), "blind-test.svg"),
+    ):
+        screen = screen_of(app.probe, edits.experiment_at(app.probe.recipe, name))
+        app.push_screen(screen)
+        while not (screen.ended and screen.folder is not None):
+            await pilot.pause(0.2)
+        await pilot.press(*keys)
+        await pilot.pause(3.0)
         (folder / file).write_text(app.export_screenshot(title="dirscope"), encoding="utf-8")
         await pilot.press("escape")
         await pilot.pause(0.5)

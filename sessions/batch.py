@@ -26,9 +26,10 @@ from engine.recipe import Recipe, parse_recipe, parse_toml, read_recipe, with_ov
 from engine.results import CurveResult, Event, Note, Progress, RunEnded, RunStarted
 from engine.worker import WorkerOptions
 from sessions.catalogue import one_run
-from sessions.paths import Places, new_folder
+from sessions.paths import Places, new_folder, places
 from sessions.reader import EVENTS_FILE, RECIPE_FILE, Run, read_run
 from sessions.runner import held_of, run_to_end
+from sessions.saved_vectors import written_out
 from sessions.schema import to_line
 from sessions.store import RunWriter
 from sessions.summary import digest_of, summary_text
@@ -55,21 +56,21 @@ def builtin_names() -> list[str]:
     return sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml"))
 
 
-def find_recipe(name: str, overrides: Sequence[str]) -> Recipe:
+def find_recipe(name: str, overrides: Sequence[str], library: Path | None = None) -> Recipe:
     """A recipe by path, by run folder, or by built-in name.
 
     Raises:
         UsageError: There is none.
         RecipeError: It is not valid.
     """
-    path = Path(name).expanduser()
+    path, library = Path(name).expanduser(), library or places().vectors
     if path.is_dir():
-        return read_recipe(one_run(path) / RECIPE_FILE, overrides)
+        path = one_run(path) / RECIPE_FILE
     if path.is_file():
-        return read_recipe(path, overrides)
+        return read_recipe(path, overrides, lambda data: written_out(data, library))
     if name in builtin_names():
         text = (resources.files("sessions") / "recipes" / f"{name}.toml").read_text(encoding="utf-8")
-        return parse_recipe(with_overrides(parse_toml(text, name), overrides))
+        return parse_recipe(written_out(with_overrides(parse_toml(text, name), overrides), library))
     raise UsageError(
         f"There is no recipe file, run folder or built-in recipe '{name}'{did_you_mean(name, builtin_names())}"
     )
@@ -77,11 +78,14 @@ def find_recipe(name: str, overrides: Sequence[str]) -> Recipe:
 
 def run_batch(options: BatchOptions, where: Places) -> int:
     """Run a recipe; gives the exit code. Errors that end the run are raised after what was computed is kept."""
-    recipe = find_recipe(options.recipe, options.overrides)
+    recipe = find_recipe(options.recipe, options.overrides, where.vectors)
     experiment = EXPERIMENTS[recipe.experiment]
     tables = [name for name in experiment.tables if name not in experiment.optional_tables]
     if options.form == "csv" and len(tables) > 1:
-        raise UsageError(f"csv holds one table, {recipe.experiment} gives {', '.join(tables)}: use --format json.")
+        raise UsageError(
+            f"csv holds one table, {recipe.experiment} gives {', '.join(tables)}: use --format json, or "
+            "dirscope export RUN --out x.csv --table NAME afterwards."
+        )
     if options.resume:
         if options.out is None:
             raise UsageError("--resume goes on with the run in --out DIR: name it.")

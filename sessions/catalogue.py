@@ -222,6 +222,7 @@ def _is_ours(folder: Path) -> bool:
 
 def show(folder: Path) -> list[str]:
     """A few lines about a run or session."""
+    from sessions.blind import EXPERIMENT, told
     from sessions.digest import digest_lines, table_lines
 
     lines = [str(folder)]
@@ -234,10 +235,14 @@ def show(folder: Path) -> list[str]:
         lines.append(f"hooks     {run.recipe.site.write} -> logits, {', '.join(site.get('read', []))}")
         if run.curves:
             lines.extend(digest_lines(run.summaries, unit))
-        for name, rows in run.tables.items():
+        if run.recipe.experiment == EXPERIMENT:
+            lines.extend(told(run))
+            continue
+        for name, rows in run.shown_tables.items():
             lines.extend(table_lines(name, rows))
     return lines
 
 
 def _size(run: Run) -> str:
-    return f"{len(run.rows)} rows" if run.rows else f"{len(run.curves)} curves"
+    rows = sum(len(table) for table in run.shown_tables.values())
+    return f"{rows} rows" if rows else f"{len(run.curves)} curves"

@@ -23,7 +23,7 @@ def _bases(run: Run) -> set[str]:
 
 
 def _n_bases(run: Run) -> int:
-    return sum(spec.count for spec in run.recipe.bases)
+    return run.recipe.n_bases
 
 
 def _has_curves(run: Run) -> bool:
@@ -110,6 +110,47 @@ CAVEATS: Final[tuple[tuple[str, Applies], ...]] = (
     (
         "p is of one feature; of many features the smallest are small by chance too.",
         lambda run: run.recipe.experiment == "rank-features",
+    ),
+    (
+        "Mixtures of targets lie nearer to the mean of the data than their corners: read a triangle with a real corner "
+        "against one of random corners from the same base.",
+        lambda run: run.recipe.experiment == "triangle",
+    ),
+    (
+        "A vocabulary misses successes and can be satisfied by nonsense: read success with the damage and the texts. "
+        "Intervals of the best point are too good, as it was picked on the same completions.",
+        lambda run: run.recipe.experiment == "steering",
+    ),
+    (
+        "Equal multiples of vectors of different lengths are not equal pushes: compare the length added, its share of "
+        'the residual\'s, or use unit = "fraction" or "kl".',
+        lambda run: run.recipe.experiment == "steering" and len(run.recipe.directions) > 1,
+    ),
+    (
+        "Padding of a shorter prompt brings its own features into a vector that goes token by token: project them out.",
+        lambda run: any(getattr(spec, "pad", "") for spec in run.recipe.directions),
+    ),
+    (
+        "In one quadrant a tilted ellipse looks like any exponent: read p_plus against p_plus_quadratic, or use p.",
+        lambda run: run.recipe.experiment == "mixtures",
+    ),
+    (
+        "A direction that is no optimum can be improved in nearly every slice, since either side will do: read shares "
+        "of slices against those of directions that mean nothing.",
+        lambda run: run.recipe.experiment == "local-optimum",
+    ),
+    (
+        "Held parts see a stream that no run of the model has: what holding a part changes is not what removing it "
+        "would.",
+        lambda run: run.recipe.experiment == "mechanism",
+    ),
+    (
+        "A search finds local maxima of one response at one distance; other distances and read hooks have others.",
+        lambda run: run.recipe.experiment == "search",
+    ),
+    (
+        "A seal keeps labels out of sight, not out of reach: whoever has the run can open it.",
+        lambda run: run.recipe.experiment == "blind-test",
     ),
     (
         "Position 0 has an odd norm and sees no context.",

@@ -109,3 +109,44 @@ class HeatMap:
     def title(self) -> str:
         """What is shown."""
         return self.label
+
+
+@dataclass(frozen=True, eq=False)
+class Surface:
+    """Numbers, or sorts, at places of a plane: each place of the plane is drawn like the nearest one that is known."""
+
+    x: Series
+    """[n]"""
+    y: Series
+    """[n], upwards."""
+    values: NDArray[np.float64]
+    """[n], NaN where a number is never reached; indices into `sorts` where there are some."""
+    outline: tuple[tuple[float, float], ...]
+    """Corners of the convex region that is drawn."""
+    label: str
+    """Of the numbers."""
+    marks: tuple[Mark, ...] = ()
+    sorts: tuple[tuple[str, str, RGB], ...] = ()
+    """Letter, name and colour of each sort, where values tell sorts apart and not numbers."""
+    centre: float | None = None
+    """A number with a meaning of its own, as 0 where above and below mean two things: shades tell the distance from it,
+    colours the side."""
+    square: bool = True
+    """Whether a unit is as long upwards as across."""
+    x_label: str = ""
+    y_label: str = ""
+    cursor: tuple[float, float] | None = None
+    ascii: bool = False
+
+    @property
+    def title(self) -> str:
+        """What is shown."""
+        return self.label
+
+    def nearest(self, x: float, y: float) -> int:
+        """Which of the places lies nearest."""
+        return int(((self.x - x) ** 2 + (self.y - y) ** 2).argmin())
+
+
+Drawable = Chart | HeatMap | Surface
+"""Everything that can be drawn."""

@@ -168,11 +168,18 @@ def win_rates(rows: Sequence[Summary]) -> list[WinRate]:
 
 
 CONDITIONS: Final = (
-    "label", "strength", "input", "what", "of", "kind", "hook", "sae_id", "replaced", "control", "sort", "layer",
+    "label", "strength", "input", "what", "of", "mode", "frozen", "at", "kind", "other", "turned", "added", "hook",
+    "sae_id", "replaced", "control", "sort", "layer",
 )  # fmt: skip
 """Columns that may say what was done: rows that differ in them are not averaged together."""
-INDICES: Final = ("k", "low", "high")
+INDICES: Final = ("k", "low", "high", "step", "stride")
 """Columns whose mean says nothing."""
+PLACES: Final = ("mixed", "u", "v", "turned")
+"""Columns that say where, whose mean says nothing."""
+SKEWED: Final = ("p", "p_plus", "p_plus_quadratic", "best_over_centre")
+"""Columns of which a few values, or a bound that some are at, would make the mean."""
+UNSEEN: Final = ("vector", "token_ids")
+"""Columns for recipes and programs rather than for eyes."""
 ROWS_SHOWN: Final = 6
 WHOLE: Final = 64
 """Rows of a table of results, which is shown whole."""
@@ -190,24 +197,29 @@ def table_lines(name: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     shared = [c for c in rows[0] if len(rows) > 1 and all(row[c] == rows[0][c] for row in rows)]
     if shared:
         lines.append("all: " + ", ".join(f"{column} {_cell(rows[0][column])}" for column in shared))
-    varying = [c for c in rows[0] if c not in shared]
+    varying = [c for c in rows[0] if c not in (*shared, *UNSEEN)]
     texts = [c for c in varying if any(len(str(row[c])) > SHORT for row in rows if isinstance(row[c], str))]
     short = [c for c in varying if c not in texts]
     header, *table = aligned([short, *([_cell(row[c]) for c in short] for row in rows[:most])])
     lines.append(header)
     for line, row in zip(table, rows, strict=False):
         lines += [line, *(f"    {column}: {_cell(row[column])}" for column in texts)]
-    if any(c in rows[0] for c in INDICES):
+    if any(c in rows[0] for c in INDICES) or (len(sorts) == len(rows) and len(rows) > 1):
         return lines  # a curve or histogram: means over its points say nothing
     # A column that tells every row apart is a name, not a condition.
     conditions = [c for c in CONDITIONS if c in rows[0] and 2 * len({row[c] for row in rows}) <= len(rows)]
     groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for row in rows:
         groups.setdefault(tuple(row[c] for c in conditions), []).append(row)
-    for condition, members in groups.items():
-        means = _means(name, list(rows[0]), members)
-        lines += [", ".join(map(_cell, condition)) + ":"] if len(groups) > 1 and means else []
-        lines += means
+    means = {condition: _means(name, list(rows[0]), members) for condition, members in groups.items()}
+    if len(groups) == 1:
+        lines += [f"{what}: {value}" for found in means.values() for what, value in found.items()]
+    elif columns := list(dict.fromkeys(what for found in means.values() for what in found)):
+        told = [
+            [*map(_cell, condition), *(found.get(c) or _constant(groups[condition], c) for c in columns)]
+            for condition, found in means.items()
+        ]
+        lines += ["by condition, 95 % in brackets:", *aligned([[*conditions, *columns], *told])]
     return [*lines, *splice_lines(rows)]
 
 
@@ -227,26 +239,33 @@ def splice_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def _means(name: str, header: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The mean of every numeric column that varies, with its bootstrap interval."""
-    lines = []
+def _means(name: str, header: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """The mean of every numeric column that varies, with its interval where there are samples to draw from."""
+    found = {}
     if "threshold" in header and "censored" in header:
-        median = Aggregate("median", ("threshold", f"table:{name}"))
-        low, high = bootstrap_interval(median, (), {name: rows})
         censored = sum(bool(row["censored"]) for row in rows) / len(rows)
-        middle = number(value_of(median, (), {name: rows}))
-        lines.append(f"median threshold: {middle} ({number(low)} to {number(high)}, 95 %), never {censored:.0%}")
+        found["median threshold"] = _measured(Aggregate("median", ("threshold", f"table:{name}")), name, rows)
+        found["never"] = f"{censored:.0%}"
     for column in header:
-        if column in ("threshold", "censored"):
+        if column in ("threshold", "censored", *PLACES):
             continue
         numeric = all(isinstance(row[column], float | bool) for row in rows)
         if numeric and any(row[column] != rows[0][column] for row in rows):
-            mean = Aggregate("mean", (column, f"table:{name}"))
-            low, high = bootstrap_interval(mean, (), {name: rows})
-            lines.append(
-                f"mean {column}: {number(value_of(mean, (), {name: rows}))} ({number(low)} to {number(high)}, 95 %)"
-            )
-    return lines
+            average = "median" if column in SKEWED else "mean"
+            found[f"{average} {column}"] = _measured(Aggregate(average, (column, f"table:{name}")), name, rows)
+    return found
+
+
+def _constant(rows: Sequence[Mapping[str, Any]], what: str) -> str:
+    """What all rows have of a column that has a mean elsewhere."""
+    value = rows[0].get(what.partition(" ")[2])
+    return number(float(value)) if isinstance(value, float | bool) else "-"
+
+
+def _measured(aggregate: Aggregate, name: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    low, high = bootstrap_interval(aggregate, (), {name: rows})
+    middle = number(value_of(aggregate, (), {name: rows}))
+    return middle if math.isnan(low) else f"{middle} ({number(low)} to {number(high)})"
 
 
 def _cell(value: Any) -> str:
@@ -254,6 +273,8 @@ def _cell(value: Any) -> str:
         return "-"
     if isinstance(value, float):
         return number(value)
+    if isinstance(value, list):
+        value = ", ".join(_cell(v) if isinstance(v, float) else repr(v) for v in value)
     text = " ".join(printable(str(value)).split())
     return text if len(text) <= CELL else text[: CELL - 1] + "…"
 

@@ -11,12 +11,13 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from engine.errors import RunFailedError, UsageError
+from sessions.chart import Drawable
 from sessions.crowd import Crowd
 from sessions.digest import digest, number, table_lines
 from sessions.figure import draw_figure
@@ -37,17 +38,24 @@ class Part:
     table: str | None = None
     view: str | None = None
     """Which picture; every single curve where they are few, else bands, or a table's own."""
+    chart: Drawable | None = None
+    """A picture as it stands on a screen, in place of one by name."""
     draw: Drawer | None = None
     """Draws charts as text in a page of Markdown."""
 
 
 def _tidy(run: Run, part: Part) -> pa.Table:
-    tables = run.tables
+    tables = run.shown_tables
     name = part.table or next(iter(tables), "")
     if (name and name not in tables) or (len(tables) > 1 and part.table is None):
         raise UsageError(f"This run has the tables {', '.join(tables) or '(none)'}: name one of them with --table.")
     table = row_table(tables[name]) if tables else curve_table(run)
     return table.add_column(0, "run", pa.array([run.folder.name] * len(table), pa.string()))
+
+
+def as_cell(value: Any) -> Any:
+    """A value of a table in csv: lists as JSON."""
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list) else value
 
 
 def _csv(run: Run, file: Path, part: Part) -> None:
@@ -56,7 +64,8 @@ def _csv(run: Run, file: Path, part: Part) -> None:
         writer = csv.writer(handle)
         writer.writerow(table.column_names)
         for batch in table.to_batches():
-            writer.writerows(zip(*[batch.column(i).to_pylist() for i in range(batch.num_columns)], strict=True))
+            columns = [[as_cell(v) for v in batch.column(i).to_pylist()] for i in range(batch.num_columns)]
+            writer.writerows(zip(*columns, strict=True))
 
 
 def _parquet(run: Run, file: Path, part: Part) -> None:
@@ -84,7 +93,7 @@ def markdown(run: Run) -> str:
         "",
     ]
     if run.tables:
-        digests = (line for name, rows in run.tables.items() for line in table_lines(name, rows))
+        digests = (line for name, rows in run.shown_tables.items() for line in table_lines(name, rows))
         return "\n".join([*lines, "```", *digests, "```"]) + "\n"
     lines += [
         f"| base | direction | n | threshold ({unit}) | quartiles | max-slope step | censored |",
@@ -108,17 +117,22 @@ def _snippet(run: Run, file: Path, part: Part) -> None:
 
 
 def _figure(run: Run, file: Path, part: Part) -> None:
-    found = charts(run, Crowd(run.info, run.curves))
-    names = [part.view] if part.view else [part.table] if part.table else _usual(found)
-    unknown = [name for name in names if name not in found]
-    if unknown or not names:
-        raise UsageError(f"This run has no picture '{', '.join(unknown)}'; it has {', '.join(found) or 'none'}.")
+    shown = [part.chart] if part.chart is not None else _named(run, part)
     site = run.info["site"]
     title = (
         f"{run.recipe.model.name}, {site['write']}, token {site['tokens'][site['position']]!r} of "
         f"{run.recipe.site.prompt!r}"
     )
-    draw_figure([found[name][1] for name in names], file, printable(title))
+    draw_figure(shown, file, printable(title))
+
+
+def _named(run: Run, part: Part) -> list[Drawable]:
+    found = charts(run, Crowd(run.info, run.curves))
+    names = [part.view] if part.view else [part.table] if part.table else _usual(found)
+    unknown = [name for name in names if name not in found]
+    if unknown or not names:
+        raise UsageError(f"This run has no picture '{', '.join(unknown)}'; it has {', '.join(found) or 'none'}.")
+    return [found[name][1] for name in names]
 
 
 def _usual(found: Mapping[str, object]) -> list[str]:
@@ -156,7 +170,7 @@ def export(folder: Path, form: str, file: Path, part: Part = Part()) -> None:
     if not run.curves and not run.tables:
         raise RunFailedError(f"{folder} holds no results yet: there is nothing to export.")
     if not run.curves and form == "py":
-        raise UsageError(f"{folder} holds tables and no curve: use csv, parquet, jsonl or md.")
+        raise UsageError(f"{folder} holds tables and no curve: use csv, parquet, jsonl, md, svg or png.")
     try:
         FORMATS[form](run, file, part)
     except OSError as error:

@@ -13,14 +13,17 @@ from typing import Any, Final
 import numpy as np
 
 from engine.errors import UsageError
-from sessions.chart import Chart, HeatMap
+from sessions.chart import Chart, Drawable, HeatMap, Surface
 from sessions.kinds import RGB
+from sessions.raster import extent, raster
 
 SUFFIXES: Final = (".svg", ".png")
 WIDTH: Final = 5.2
 HEIGHT: Final = 3.8
 TITLE: Final = 72
 """Characters above one chart."""
+PIXELS: Final = 240
+"""Of a map, across."""
 
 
 def has_matplotlib() -> bool:
@@ -43,7 +46,7 @@ def _pyplot() -> Any:
     return plt
 
 
-def draw_figure(charts: Sequence[Chart | HeatMap], file: Path, title: str) -> None:
+def draw_figure(charts: Sequence[Drawable], file: Path, title: str) -> None:
     """Draw charts side by side.
 
     Raises:
@@ -60,6 +63,8 @@ def draw_figure(charts: Sequence[Chart | HeatMap], file: Path, title: str) -> No
     for chart, axis in zip(charts, axes[0], strict=True):
         if isinstance(chart, HeatMap):
             _heat(figure, axis, chart)
+        elif isinstance(chart, Surface):
+            _surface(figure, axis, chart)
         else:
             _chart(axis, chart)
     figure.suptitle("\n".join(textwrap.wrap(title, TITLE * len(charts))), fontsize="small")
@@ -82,6 +87,8 @@ def _chart(axis: Any, chart: Chart) -> None:
             continue  # the edges of a band
         style = {"linestyle": ":" if line.thin else "-", "linewidth": 1.3 if line.letter else 0.7}
         axis.plot(line.x, line.y, color=_colour(line.rgb), **style)
+        if line.letter and not chart.legend and len(line.x):
+            axis.annotate(line.letter, (line.x[-1], line.y[-1]), fontsize="x-small", color=_colour(line.rgb))
     for character, rgb in dict.fromkeys((mark.character, mark.rgb) for mark in chart.marks):
         points = [m for m in chart.marks if (m.character, m.rgb) == (character, rgb)]
         # One drawn letter for each point would be slow and unreadable: dots have the legend's colour.
@@ -113,3 +120,41 @@ def _heat(figure: Any, axis: Any, heat: HeatMap) -> None:
     axis.set_xlabel(heat.x_label, fontsize="small")
     axis.set_title(heat.label, fontsize="x-small")
     figure.colorbar(mesh, ax=axis)
+
+
+def _surface(figure: Any, axis: Any, surface: Surface) -> None:
+    """Every pixel like the nearest known place."""
+    left, right, bottom, top = extent(surface)
+    columns = PIXELS
+    rows = max(2, round(columns * (top - bottom) / max(right - left, 1e-12))) if surface.square else PIXELS
+    cells = raster(surface, columns, min(rows, 4 * PIXELS))
+    values = np.where(cells.inside, surface.values[cells.nearest], np.nan)
+    style: dict[str, Any] = {"extent": (left, right, bottom, top), "aspect": "equal" if surface.square else "auto"}
+    style["interpolation"] = "nearest"
+    never = np.where(cells.inside & np.isnan(values), 0.0, np.nan)
+    axis.imshow(never, cmap="gray", vmin=-3, vmax=1, **style)
+    if surface.sorts:
+        picture = np.ones((*values.shape, 4)) * (1, 1, 1, 0)
+        for place, (_, name, rgb) in enumerate(surface.sorts):
+            picture[values == place] = (*_colour(rgb), 1)
+            axis.scatter([], [], s=20, marker="s", color=_colour(rgb), label=name)
+        axis.imshow(picture, **style)
+        axis.legend(fontsize="x-small", loc="upper right")
+    else:
+        scale: dict[str, Any] = {"cmap": "viridis"}
+        if surface.centre is not None:
+            far = float(np.nanmax(np.abs(values - surface.centre), initial=0.0)) or 1.0
+            scale = {"cmap": "coolwarm", "vmin": surface.centre - far, "vmax": surface.centre + far}
+        bar = figure.colorbar(axis.imshow(values, **scale, **style), ax=axis)
+        bar.set_label(surface.label.partition(":")[0], fontsize="x-small")
+    for mark in surface.marks:
+        character = "min" if mark.character == "▼" else mark.character
+        box = {"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.8, "linewidth": 0}
+        axis.annotate(character, (mark.x, mark.y), ha="center", va="center", fontsize="small", bbox=box)
+    if surface.x_label:
+        axis.set_xlabel(surface.x_label, fontsize="small")
+        axis.set_ylabel(surface.y_label, fontsize="small")
+        axis.tick_params(labelsize="small")
+    else:
+        axis.set_axis_off()
+    axis.set_title("\n".join(textwrap.wrap(surface.label, TITLE)), fontsize="x-small")

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from sessions.chart import Chart, HeatMap
+from sessions.chart import Chart, Drawable
 from sessions.crowd import BY_COLUMN, Crowd
 from sessions.pictures import picture_of
 from sessions.reader import Run
 from sessions.views import Choice, views
 
 
-def charts(run: Run, crowd: Crowd) -> dict[str, tuple[str, Chart | HeatMap]]:
+def charts(run: Run, crowd: Crowd) -> dict[str, tuple[str, Drawable]]:
     """Every picture that a run has: its name, its title, what is drawn."""
-    found: dict[str, tuple[str, Chart | HeatMap]] = {}
+    found: dict[str, tuple[str, Drawable]] = {}
     if run.curves:
         last = crowd.reads[-1] if crowd.reads else "logits"
         for view in views():
@@ -40,5 +40,9 @@ def charts(run: Run, crowd: Crowd) -> dict[str, tuple[str, Chart | HeatMap]]:
     for name in sorted(run.tables, key=lambda name: name != "cloud"):  # which has the plateau in it
         chart = picture_of(name, run.tables)
         if chart is not None and not (name == "plateau" and "cloud" in found):
-            found[name] = (f"{name}: {chart.y_label or chart.x_label}", chart)
+            found[name] = (f"{name}: {_axes(chart)}", chart)
     return found
+
+
+def _axes(chart: Drawable) -> str:
+    return chart.y_label or chart.x_label if isinstance(chart, Chart) else chart.title

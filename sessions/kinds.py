@@ -34,6 +34,8 @@ _LOOKS: Final = {
     "sae-error": Look("e", (213, 94, 94)),
     "steering": Look("s", (204, 121, 167)),
     "steering-sae": Look("S", (170, 90, 140)),
+    "steering-features": Look("d", (220, 150, 200)),
+    "sum": Look("+", (180, 200, 120)),
     "combination": Look("C", (90, 210, 170)),
     "fake-feature": Look("F", (140, 150, 90)),
     "real-other-on": Look("O", (250, 160, 90)),

@@ -22,6 +22,8 @@ class Places:
     """Directories of this user; none need exist yet."""
 
     sessions: Path
+    vectors: Path
+    """The library of saved steering vectors."""
     cache: Path
     log: Path
     """The worker's log file."""
@@ -35,9 +37,12 @@ def places() -> Places:
     home = os.environ.get("DIRSCOPE_HOME")
     if home:
         root = Path(home).expanduser()
-        return Places(root / "sessions", root / "cache", root / "log" / "worker.log", hub.expanduser())
+        return Places(
+            root / "sessions", root / "vectors", root / "cache", root / "log" / "worker.log", hub.expanduser()
+        )
     return Places(
         sessions=platformdirs.user_data_path("dirscope") / "sessions",
+        vectors=platformdirs.user_data_path("dirscope") / "vectors",
         cache=platformdirs.user_cache_path("dirscope"),
         log=platformdirs.user_log_path("dirscope") / "worker.log",
         models=hub.expanduser(),

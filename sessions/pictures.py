@@ -12,10 +12,15 @@ from typing import Any, Final
 import numpy as np
 
 from engine.contrasts import mean_of
-from sessions.chart import BRIGHT, GREY, Chart, Fill, Line, Mark
+from sessions import mechanism_pictures as mechanism
+from sessions import mixture_pictures as mixed
+from sessions import steering_pictures as steering
+from sessions.chart import BRIGHT, GREY, Chart, Drawable, Fill, Line, Mark
 from sessions.kinds import look
+from sessions.maps import MAPS
 
 Rows = Sequence[Mapping[str, Any]]
+Picture = Callable[[Rows, Mapping[str, Rows]], Drawable]
 PALETTE: Final = ((0, 178, 130), (230, 120, 30), (150, 150, 150), (86, 180, 233))
 
 
@@ -237,11 +242,17 @@ def _cloud(rows: Rows, tables: Mapping[str, Rows]) -> Chart:
     )
 
 
-def _alone(make: Callable[[Rows], Chart]) -> Callable[[Rows, Mapping[str, Rows]], Chart]:
+def _alone(make: Callable[[Rows], Chart]) -> Picture:
     return lambda rows, tables: make(rows)
 
 
-PICTURES: Final[Mapping[str, Callable[[Rows, Mapping[str, Rows]], Chart]]] = {
+def _map(name: str) -> Picture:
+    """The first map of a table, in its first shade."""
+    kind = MAPS[name]
+    return lambda rows, tables: kind.surface(kind.of(rows, 0), kind.shades[0])
+
+
+PICTURES: Final[Mapping[str, Picture]] = {
     "parts": _alone(_explained),
     "explained": _alone(_explained),
     "cosines": _alone(_cosines),
@@ -254,10 +265,24 @@ PICTURES: Final[Mapping[str, Callable[[Rows, Mapping[str, Rows]], Chart]]] = {
     "plateau": _alone(_plateau),
     "cloud": _cloud,
     "truncated": _alone(_truncated),
+    "slices": _alone(mixed.slices),
+    "optima": _alone(mixed.optima),
+    "mixtures": _alone(mixed.contours),
+    "pairs": _alone(mixed.pairs),
+    "combined": _alone(mixed.combined),
+    "profiles": _alone(mechanism.profiles),
+    "mechanism": _alone(mechanism.held),
+    "ascent": _alone(mechanism.ascent),
+    "found": _alone(mechanism.found),
+    "items": _alone(mechanism.items),
+    "minima": _alone(mixed.minima),
+    "points": _alone(steering.by_loss),
+    "frontier": steering.by_kl,
+    **{name: _map(name) for name in MAPS},
 }
 
 
-def picture_of(table: str, tables: Mapping[str, Rows]) -> Chart | None:
+def picture_of(table: str, tables: Mapping[str, Rows]) -> Drawable | None:
     """The chart of one of a run's tables; None where it has none."""
     make = PICTURES.get(table)
     return make(tables[table], tables) if make is not None and tables.get(table) else None

@@ -14,6 +14,7 @@ from typing import Any, Final
 from engine.errors import RunFolderError
 from engine.recipe import Recipe, read_recipe
 from engine.results import BaseResult, CurveResult, Event, RowResult, RunEnded, RunStarted, Summary
+from engine.sealing import TABLE as SEAL
 from sessions.schema import from_line
 
 RECIPE_FILE: Final = "recipe.toml"
@@ -65,6 +66,11 @@ class Run:
         for row in self.rows:
             found.setdefault(row.table, []).append(row.values)
         return found
+
+    @property
+    def shown_tables(self) -> dict[str, list[Mapping[str, Any]]]:
+        """Those that people are shown; a seal is none of them."""
+        return {name: rows for name, rows in self.tables.items() if name != SEAL}
 
     @property
     def status(self) -> str:

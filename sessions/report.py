@@ -16,9 +16,10 @@ from engine.aggregates import quantile
 from engine.expect import evaluate, parse_check
 from engine.experiments import EXPERIMENTS
 from engine.results import Note
+from sessions.blind import EXPERIMENT, told
 from sessions.cautions import cautions, footnotes, letters
 from sessions.caveats import caveats
-from sessions.chart import Chart, HeatMap
+from sessions.chart import Chart, Drawable
 from sessions.crowd import BY_COLUMN, Crowd, CurveGroup
 from sessions.digest import number, table_lines
 from sessions.figure import draw_figure, has_matplotlib
@@ -28,7 +29,7 @@ from sessions.reader import Run
 from sessions.separation import across, brief, contrasts
 from sessions.stories import columns, stories
 
-Drawer = Callable[[Chart | HeatMap, int, int], str]
+Drawer = Callable[[Drawable, int, int], str]
 """Draws a chart as text of so many columns and lines."""
 WIDE: Final = 80
 TEXT_SIZE: Final = (100, 24)
@@ -48,7 +49,10 @@ def page(run: Run, file: Path | None = None, draw: Drawer | None = None) -> str:
     crowd = Crowd(run.info, run.curves)
     if run.curves:
         parts += [_groups(crowd), _stories(crowd), _contrasts(crowd, across(run.recipe))]
-    parts += [_table(name, rows) for name, rows in run.tables.items()]
+    if run.recipe.experiment == EXPERIMENT:
+        parts += [_test(run)]
+    else:
+        parts += [_table(name, rows) for name, rows in run.shown_tables.items()]
     parts += [_pictures(charts(run, crowd), file, draw), _expectations(run), _caveats(run), _again(run)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -59,7 +63,8 @@ def _head(run: Run) -> str:
     n = run.info.get("n_curves")
     far = f", {len(run.curves)} of {n} curves" if n else ""
     status = "not ended yet, or cut off" if run.status == "running" else run.status
-    return f"# {experiment}: {run.recipe.model.name}\n\n{summary[0].upper()}{summary[1:]}. Status: {status}{far}."
+    asked = f"{summary[0].upper()}{summary[1:]}{'' if summary.endswith('?') else '.'}"
+    return f"# {experiment}: {run.recipe.model.name}\n\n{asked} Status: {status}{far}."
 
 
 def _asked(run: Run) -> str:
@@ -231,7 +236,7 @@ def _cell(value: Any) -> str:
     return "-" if value is None else printable(str(value)).replace("|", "\\|")
 
 
-def _pictures(found: Mapping[str, tuple[str, Chart | HeatMap]], file: Path | None, draw: Drawer | None) -> str:
+def _pictures(found: Mapping[str, tuple[str, Drawable]], file: Path | None, draw: Drawer | None) -> str:
     if not found or (file is None and draw is None):
         return ""
     lines = ["## Pictures"]
@@ -243,12 +248,16 @@ def _pictures(found: Mapping[str, tuple[str, Chart | HeatMap]], file: Path | Non
             draw_figure([chart], picture, title)
             lines += [f"![{title}]({picture.name})", ""]
         if draw is not None:
-            legend = [] if isinstance(chart, HeatMap) else [", ".join(f"{a} {b}" for a, b, _ in chart.legend)]
+            legend = [", ".join(f"{a} {b}" for a, b, _ in chart.legend)] if isinstance(chart, Chart) else []
             text = [line.rstrip() for line in draw(chart, *TEXT_SIZE).splitlines()]
             lines += ["```", *(line for line in legend if line), *text, "```"]
     if file is not None and not drawn:
         lines += ["", "Pictures as files need matplotlib: pip install 'dirscope[figures]'."]
     return "\n".join(lines)
+
+
+def _test(run: Run) -> str:
+    return "\n".join(["## Blind test", "", "```", *told(run), "```"])
 
 
 def _expectations(run: Run) -> str:

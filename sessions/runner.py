@@ -13,6 +13,7 @@ from engine.client import Worker
 from engine.errors import BY_NAME, DirscopeError, InterruptedByUser, RunFailedError, TimeLimitError
 from engine.protocol import Answer, CancelRequest, Failed, Held, RunRequest
 from engine.results import Event, RunEnded
+from engine.sealing import TABLE, Seal
 from engine.shards import Layout
 from sessions.reader import Run
 
@@ -75,6 +76,11 @@ def run_to_end(
                 continue
             case event:
                 on_event(event)
+
+
+def seal_of(run: Run) -> Seal | None:
+    """The seal of a blind test; None of any other run."""
+    return Seal.of(run.tables.get(TABLE, ()))
 
 
 def held_of(run: Run) -> Held:

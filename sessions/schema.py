@@ -6,7 +6,6 @@ Knows the schema version; knows no files.
 
 from __future__ import annotations
 
-import base64
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -15,7 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from engine.drawing import Vector
+from engine.directions.vector import packed, unpacked
 from engine.errors import RunFolderError
 from engine.results import (
     BaseResult,
@@ -47,7 +46,7 @@ def to_line(event: Event, seconds: float) -> str:
                 "base": event.base,
                 "kind": event.kind,
                 "label": event.label,
-                "vector": _pack(event.vector),
+                "vector": packed(event.vector),
                 "token_ids": list(event.token_ids),
                 "position": event.position,
                 "detail": event.detail,
@@ -103,7 +102,7 @@ def from_line(line: str) -> tuple[float, Event] | None:
                 base=body["base"],
                 kind=body["kind"],
                 label=body["label"],
-                vector=_unpack(body["vector"]),
+                vector=unpacked(body["vector"]),
                 token_ids=tuple(body["token_ids"]),
                 position=body["position"],
                 detail=body["detail"],
@@ -127,7 +126,7 @@ def _curve(curve: CurveResult) -> dict[str, Any]:
         "base": curve.summary.base,
         "kind": curve.summary.kind,
         "summary": asdict(curve.summary),
-        "direction": _pack(curve.direction),
+        "direction": packed(curve.direction),
         "detail": curve.detail,
         "coordinate": curve.coordinate,
         "distance": curve.distance,
@@ -154,7 +153,7 @@ def _uncurve(body: Mapping[str, Any]) -> CurveResult:
         )
     return CurveResult(
         summary=Summary(**{k: v for k, v in body["summary"].items() if k in SUMMARY_FIELDS}),
-        direction=_unpack(body["direction"]),
+        direction=unpacked(body["direction"]),
         detail=body["detail"],
         coordinate=_series(body["coordinate"]),
         distance=_series(body["distance"]),
@@ -170,11 +169,3 @@ def _uncurve(body: Mapping[str, Any]) -> CurveResult:
 def _series(values: Any) -> Series:
     # null reads back as NaN
     return np.array(values, dtype=np.float64)
-
-
-def _pack(vector: Vector) -> str:
-    return base64.b64encode(np.ascontiguousarray(vector, dtype="<f4").tobytes()).decode("ascii")
-
-
-def _unpack(text: str) -> Vector:
-    return np.frombuffer(base64.b64decode(text), dtype="<f4").astype(np.float32)

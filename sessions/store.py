@@ -18,7 +18,7 @@ from typing import IO, Any, Final
 
 from engine.errors import RunFolderError, UsageError
 from engine.recipe import Recipe
-from engine.results import Event, Progress, RunEnded, RunStarted, Sketches
+from engine.results import Draft, Event, Progress, RunEnded, RunStarted, Sketches
 from sessions.paths import make_private
 from sessions.reader import EVENTS_FILE, RECIPE_FILE, RECORD_FILE, Run, read_run
 from sessions.schema import SCHEMA_VERSION, plain, to_line
@@ -149,12 +149,12 @@ class RunWriter:
         return writer._conclude(end)
 
     def write(self, event: Event) -> None:
-        """Append an event; progress and sketches are not kept.
+        """Append an event; progress, sketches and drafts are not kept.
 
         Raises:
             RunFolderError: A resumed run would mix two models or populations.
         """
-        if isinstance(event, Progress | Sketches):
+        if isinstance(event, Progress | Sketches | Draft):
             return
         if isinstance(event, RunStarted):
             self._refuse_other(event.info)

@@ -14,9 +14,11 @@ from typing import Any
 
 from engine.errors import UsageError
 from engine.expect import Outcome
+from sessions.blind import EXPERIMENT, told
 from sessions.cautions import cautions
 from sessions.crowd import Crowd
 from sessions.digest import aligned, digest, digest_lines, table_lines, win_rates
+from sessions.export import as_cell
 from sessions.reader import Run
 from sessions.schema import plain
 from sessions.separation import across, contrast_lines, contrasts
@@ -26,14 +28,15 @@ from sessions.stories import columns, stories
 def summary_text(run: Run, outcomes: Sequence[Outcome], form: str) -> str:
     """The summary of a run as text, csv (a row per curve) or json."""
     if form == "csv":
-        if len(run.tables) > 1:
-            raise UsageError(f"csv holds one table, this run has {', '.join(run.tables)}: use --format json.")
+        tables = run.shown_tables
+        if len(tables) > 1:
+            raise UsageError(f"csv holds one table, this run has {', '.join(tables)}: use --format json.")
         rows: list[Mapping[str, Any]] = [asdict(s) for s in run.summaries]
-        rows = next(iter(run.tables.values()), rows)
+        rows = next(iter(tables.values()), rows)
         buffer = io.StringIO()
         writer = csv.DictWriter(buffer, fieldnames=list(rows[0]) if rows else ["curve"], lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({name: as_cell(value) for name, value in row.items()} for row in rows)
         return buffer.getvalue()
     if form == "json":
         document: dict[str, Any] = {
@@ -46,7 +49,7 @@ def summary_text(run: Run, outcomes: Sequence[Outcome], form: str) -> str:
             "win_rates": [asdict(w) for w in win_rates(run.summaries)],
             "contrasts": [c.data() for c in contrasts(Crowd(run.info, run.curves), across(run.recipe))],
             "curves": [asdict(s) for s in run.summaries],
-            "tables": run.tables,
+            "tables": run.shown_tables,
             "expect": [asdict(o) for o in outcomes],
         }
         return json.dumps(plain(document), indent=2, allow_nan=False) + "\n"
@@ -54,7 +57,7 @@ def summary_text(run: Run, outcomes: Sequence[Outcome], form: str) -> str:
     site = info["site"]
     what = f"{len(run.curves)} curves, typical distance {info['typical_distance']:.4g}"
     if run.tables:
-        what = ", ".join(f"{len(rows)} rows of {name}" for name, rows in run.tables.items())
+        what = ", ".join(f"{len(rows)} rows of {name}" for name, rows in run.shown_tables.items())
     lines = [
         f"{run.recipe.experiment}: {info['model']['name']}, {site['write']} at position {site['position']} "
         f"({site['tokens'][site['position']]!r}), {what}",
@@ -66,8 +69,10 @@ def summary_text(run: Run, outcomes: Sequence[Outcome], form: str) -> str:
 
 def digest_of(run: Run) -> list[str]:
     """A run in a few lines: its kinds of direction and how they compare, or its tables."""
+    if run.recipe.experiment == EXPERIMENT:
+        return told(run)
     if run.tables:
-        return [line for name, rows in run.tables.items() for line in table_lines(name, rows)]
+        return [line for name, rows in run.shown_tables.items() for line in table_lines(name, rows)]
     unit = run.info.get("path", {}).get("unit", "")
     lines = [*digest_lines(run.summaries, unit), *(str(w) for w in win_rates(run.summaries))]
     crowd = Crowd(run.info, run.curves)

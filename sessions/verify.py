@@ -7,6 +7,7 @@ are compared letter by letter: another processor may round a probability across 
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections import Counter
 from collections.abc import Mapping
@@ -20,12 +21,13 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from engine.client import Worker
+from engine.directions.vector import unpacked
 from engine.errors import RunFolderError
 from engine.protocol import Held, RunRequest
 from engine.results import BaseResult, CurveResult, Event, RowResult
 from engine.shards import Layout
 from sessions.reader import Run, read_run
-from sessions.runner import run_to_end
+from sessions.runner import run_to_end, seal_of
 
 TOLERANCES: Final[dict[str, tuple[float, float]]] = {
     "kl": (1e-5, 1e-4),
@@ -101,6 +103,7 @@ def verify(folder: Path, worker: Worker) -> list[Deviation]:
         base_vectors=comparison.bases,
         direction_vectors=comparison.directions,
         layout=Layout.recorded(run.record.get("layout") or {}),
+        seal=seal_of(run),
     )
 
     run_to_end(worker, RunRequest(1, run.recipe, held), comparison.take)
@@ -156,8 +159,15 @@ def _stored_series(folder: Path) -> dict[Key, np.ndarray]:
 
 
 def _numbers(stored: Mapping[str, Any], again: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Two rows as numbers; what is no number counts as 0 where it is the same and as infinitely far where not."""
-    pairs = [(stored.get(name), again.get(name)) for name in dict.fromkeys([*stored, *again])]
+    """Two rows as numbers, those of lists and vectors among them; what is no number counts as 0 where it is the same
+    and as infinitely far where not."""
+    pairs: list[tuple[Any, Any]] = []
+    for name in dict.fromkeys([*stored, *again]):
+        a, b = (_listed(name, row.get(name)) for row in (stored, again))
+        if isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
+            pairs += zip(a, b, strict=True)
+        else:
+            pairs.append((a, b))
     left, right = np.zeros(len(pairs)), np.zeros(len(pairs))
     for i, (a, b) in enumerate(pairs):
         if isinstance(a, int | float) and isinstance(b, int | float):
@@ -165,6 +175,14 @@ def _numbers(stored: Mapping[str, Any], again: Mapping[str, Any]) -> tuple[np.nd
         elif a != b:
             right[i] = np.inf
     return left, right
+
+
+def _listed(name: str, value: Any) -> Any:
+    """A vector that a table holds as text, as numbers; anything else as it is."""
+    if name == "vector" and isinstance(value, str):
+        with contextlib.suppress(ValueError):  # a damaged one is compared as the text it is
+            return unpacked(value).tolist()
+    return value
 
 
 class _Comparison:

@@ -30,7 +30,7 @@ from engine.protocol import (
 )
 from engine.questions import Question
 from engine.recipe import Recipe
-from engine.results import CurveResult, Event, RowResult, RunEnded, Sketches
+from engine.results import CurveResult, Draft, Event, RowResult, RunEnded, Sketches
 from engine.worker import WorkerOptions
 from sessions.catalogue import Session
 from sessions.reader import read_run
@@ -212,7 +212,7 @@ class Bridge:
                 self._open.writer.write(body)
                 self._open.results += isinstance(body, CurveResult | RowResult)
                 self._pending.append(body)
-                if isinstance(body, Sketches):
+                if isinstance(body, Sketches | Draft):
                     self._flush()  # the first points are what somebody waits for
 
     def _flush(self, run_id: int | None = None) -> None:

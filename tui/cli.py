@@ -15,18 +15,23 @@ from typing import Any, Final, NoReturn
 EPILOG: Final = """\
 commands:
   dirscope replay RUN|SESSION [--verify]        play a run back (no model needed), or compute it again and compare
+  dirscope answer RUN --real A,C,...            answer a blind test: opens its seal and scores you
   dirscope export RUN --format FORMAT --out FILE    csv, parquet, jsonl, md, svg, png or py
   dirscope sessions list|show|rm                what is kept
+  dirscope vectors list|show|save|import|export|rm  the library of steering vectors
   dirscope paths | doctor | bench               where files live, what works here, the engine against naive ways
 
 examples:
   dirscope --prompt "Once upon a time, there was a little girl who"
   dirscope --batch quickstart
   dirscope --batch recipe.toml --out run --set directions.0.count=4 --format json
+  dirscope vectors export mine --out mine.gguf
 
-built-in recipes: base-kinds, decompose, gpt2-plateaus, gpt2-sae-error, gpt2-sensitive, gpt2-synthetic, kinds, ladder,
-  late-layer, layers, natural-variation, plateaus, plateaus-untrained, propagation, quickstart, rank-features,
-  sae-error, sae-fidelity, sensitive-directions, steering, synthetic
+built-in recipes: base-kinds, blind-test, combine-features, decompose, gpt2-plateaus, gpt2-sae-error,
+  gpt2-sensitive, gpt2-synthetic, gpt2-xl-anger, gpt2-xl-wedding, interaction, kinds, ladder, late-layer,
+  layers, local-optimum, mechanism, mixtures, natural-variation, plane, plateaus, plateaus-untrained,
+  propagation, quickstart, rank-features, sae-error, sae-fidelity, search, sensitive-directions, steering,
+  synthetic, triangle
 exit codes: 0 done, 1 the run or an expectation failed, 2 wrong usage or recipe, 3 model, device or SAE not loaded,
   4 time limit, 5 out of memory, 130 interrupted
 """
@@ -92,10 +97,23 @@ def _sub_parser(command: str) -> argparse.ArgumentParser:
             parser.add_argument("--table", metavar="NAME", help="which table, of a run with several")
             parser.add_argument("--view", metavar="NAME", help="which picture svg and png draw, such as bands or cdf")
             parser.add_argument("--out", type=Path, required=True, metavar="FILE")
+        case "answer":
+            parser.description = "Answer a blind test: open its seal, score the answer, keep both with the run."
+            parser.add_argument("run", metavar="RUN")
+            parser.add_argument(
+                "--real",
+                metavar="A,C,...",
+                action="append",
+                help="the items taken for real features; without it, what was answered",
+            )
         case "sessions":
             parser.description = "List, show or remove what is kept."
             parser.add_argument("action", choices=["list", "show", "rm"])
             parser.add_argument("name", nargs="?", metavar="NAME")
+        case "vectors":
+            from tui.vectors import fill
+
+            fill(parser)
         case "paths":
             parser.description = "Print where files live."
         case "doctor":
@@ -165,9 +183,28 @@ def _export(arguments: argparse.Namespace) -> int:
 
     folder = one_run(find(arguments.run, places().sessions))
     form = arguments.form or arguments.out.suffix.lstrip(".").lower()
-    part = Part(arguments.curve, arguments.table, arguments.view, _draw_text if form == "md" else None)
+    part = Part(arguments.curve, arguments.table, arguments.view, draw=_draw_text if form == "md" else None)
     export(folder, form, arguments.out, part)
     print(f"wrote {arguments.out}", file=sys.stderr)
+    return 0
+
+
+def _answer(arguments: argparse.Namespace) -> int:
+    from engine.errors import UsageError
+    from sessions.blind import answer, verdict_of
+    from sessions.catalogue import find, one_run
+    from sessions.paths import places
+
+    folder = one_run(find(arguments.run, places().sessions))
+    verdict = verdict_of(folder)
+    if arguments.real is not None:
+        names = [name.strip().upper() for part in arguments.real for name in part.split(",") if name.strip()]
+        if not names:
+            raise UsageError("--real names no item, and a test is answered once: name the real ones, as in A,C.")
+        verdict = answer(folder, names)
+    if verdict is None:
+        raise UsageError(f"{folder} is not answered yet: name the items that you take for real with --real A,C,...")
+    print("\n".join(verdict.lines()))
     return 0
 
 
@@ -190,6 +227,12 @@ def _sessions(arguments: argparse.Namespace) -> int:
     remove(arguments.name, where.sessions)
     print(f"removed {arguments.name}", file=sys.stderr)
     return 0
+
+
+def _vectors(arguments: argparse.Namespace) -> int:
+    from tui.vectors import run
+
+    return run(arguments)
 
 
 def _paths(arguments: argparse.Namespace) -> int:
@@ -230,7 +273,9 @@ def _bench(arguments: argparse.Namespace) -> int:
 COMMANDS: Final[dict[str, Callable[[argparse.Namespace], int]]] = {
     "replay": _replay,
     "export": _export,
+    "answer": _answer,
     "sessions": _sessions,
+    "vectors": _vectors,
     "paths": _paths,
     "doctor": _doctor,
     "bench": _bench,

@@ -14,7 +14,7 @@ from engine.directions import DIRECTIONS, SingleSpec
 from engine.errors import RecipeError
 from engine.experiments import EXPERIMENTS
 from engine.hooks import hook_names, parse_hook
-from engine.recipe import Recipe, parse_recipe, parse_toml
+from engine.recipe import Recipe, parse_recipe, parse_toml, tables_toml
 
 DEFAULT_COUNT: Final = 8
 SEVERAL: Final = 7
@@ -44,6 +44,16 @@ def with_directions(recipe: Recipe, specs: Sequence[Mapping[str, Any]]) -> Recip
     data = recipe.data()
     data["directions"] = [dict(s) for s in specs]
     return parse_recipe(data)
+
+
+def with_vector(recipe: Recipe, label: str, data: str) -> Recipe:
+    """The recipe with a vector as one more direction, in place of one of the same name.
+
+    Args:
+        data: base64 of little-endian float32.
+    """
+    others = [s for s in direction_data(recipe) if s["kind"] != "vector" or s["label"] != label]
+    return with_directions(recipe, [*others, {"kind": "vector", "label": label, "data": data}])
 
 
 def direction_data(recipe: Recipe) -> list[dict[str, Any]]:
@@ -158,7 +168,7 @@ def sections_toml(recipe: Recipe, sections: Sequence[str]) -> str:
     found = {name: _said(data[name]) for name in sections if name in data}
     lists = {k: v for k, v in found.items() if isinstance(v, list)}
     text = tomli_w.dumps({k: v for k, v in found.items() if k not in lists and v != {}})
-    tables = (f"[[{key}]]\n{tomli_w.dumps(item)}" for key, items in lists.items() for item in items)
+    tables = [table for key, items in lists.items() for table in tables_toml(key, items)]
     return "\n".join([text, *tables]).strip() + "\n"
 
 

@@ -12,15 +12,18 @@ import numpy as np
 import plotext
 from rich.text import Text
 
-from sessions.chart import DIM, GREY, Chart, HeatMap, Line, Mark
+from sessions.chart import DIM, GREY, Chart, Drawable, HeatMap, Line, Mark, Surface
 from sessions.kinds import RGB
 from tui.heat import draw_heat
+from tui.surface import draw_surface
 
 
-def draw(chart: Chart | HeatMap, width: int, height: int) -> Text:
+def draw(chart: Drawable, width: int, height: int) -> Text:
     """The chart as text of exactly `width` x `height` cells, or a word where there is no room for one."""
     if isinstance(chart, HeatMap):
         return draw_heat(chart, width, height)
+    if isinstance(chart, Surface):
+        return draw_surface(chart, width, height)
     if width < 16 or height < 5:
         return Text("(too small to plot)"[: max(width, 0)], style="dim")
     plotext.clear_figure()

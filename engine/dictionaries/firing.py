@@ -31,6 +31,8 @@ class Firing:
     """[d_sae]: on how many a feature is active."""
     bits: NDArray[np.uint8]
     """[d_sae, n / 8]: on which a feature is active, a bit each."""
+    largest: NDArray[np.float32]
+    """[d_sae]: the largest activation of each, 0 of one that never fires."""
 
     @property
     def rates(self) -> NDArray[np.float64]:
@@ -46,15 +48,17 @@ class Firing:
 def firing(sae: Sae, population: Population, pause: Callable[[], None] = lambda: None) -> Firing:
     """Encode a population, by parts; `pause` is called before each, and may raise to give up."""
     counts = np.zeros(sae.n_features, np.int64)
+    largest = np.zeros(sae.n_features, np.float32)
     bits = np.zeros((sae.n_features, -(-len(population.vectors) // 8)), np.uint8)
     for rows, f in sae.encoded(population.vectors, population.means):
         pause()
         counts += (f != 0).sum(0)
+        largest = np.maximum(largest, f.max(0))
         # Parts need not begin at a whole byte.
         shift = rows.start % 8
         on = np.packbits(np.pad(f != 0, ((shift, 0), (0, 0))), axis=0).T
         bits[:, rows.start // 8 : rows.start // 8 + on.shape[1]] |= on
-    return Firing(len(population.vectors), counts, bits)
+    return Firing(len(population.vectors), counts, bits, largest)
 
 
 def mark(rate: float, looked_at: int) -> str:

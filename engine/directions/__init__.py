@@ -39,6 +39,11 @@ class DirectionSpec(BaseModel):
         """Texts that the model is fed for it."""
         return ()
 
+    @property
+    def within(self) -> tuple[DirectionSpec, ...]:
+        """Directions that it is made of."""
+        return ()
+
 
 class SingleSpec(DirectionSpec):
     """A kind that its options determine, so that there is one of it."""
@@ -71,4 +76,4 @@ DIRECTIONS: Registry[DirectionKind] = Registry("direction kind", __name__)
 
 def needs_sae(spec: DirectionSpec) -> bool:
     """Whether a direction asks anything of an SAE."""
-    return bool(spec.project_out) or DIRECTIONS[spec.kind].needs_sae
+    return bool(spec.project_out) or DIRECTIONS[spec.kind].needs_sae or any(map(needs_sae, spec.within))

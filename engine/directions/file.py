@@ -1,4 +1,5 @@
-"""`file`: a vector from a file, one tensor of a .safetensors file or one array of a .npy file.
+"""`file`: a vector from a file: one tensor of a .safetensors file, one array of a .npy file, or a steering vector of
+several hooks or tokens that dirscope saved or that is a GGUF control vector.
 
 Pickles (.pt, .bin) are never opened: they can run anything. Recorded with the file's hash.
 """
@@ -8,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +17,10 @@ from pydantic import Field
 from safetensors import SafetensorError
 
 from engine.directions import DIRECTIONS, DirectionKind, SingleSpec
-from engine.drawing import Base, Direction, DrawContext, Vector
+from engine.directions.fitting import checked, fitted
+from engine.drawing import Base, Direction, DrawContext
 from engine.errors import DirectionError
+from engine.steering.interchange import read_vectors
 
 LARGEST_BYTES = 2_000_000_000
 
@@ -25,14 +28,19 @@ LARGEST_BYTES = 2_000_000_000
 class FileSpec(SingleSpec):
     """A tensor of the file by its name, and a row of it where it has several."""
 
-    path: str = Field(min_length=1, description="a .safetensors or .npy file")
+    path: str = Field(min_length=1, description="a .safetensors, .npy or .gguf file")
     key: str | None = Field(None, min_length=1, description="the name of a tensor in the file")
     row: int | None = Field(None, ge=0, description="a row from 0")
+    check: Literal["refuse", "warn"] = Field("refuse", description="'refuse' or 'warn': for a vector of another model")
 
 
 def _draw(spec: FileSpec, context: DrawContext, base: Base, index: int) -> Direction:
-    path = Path(spec.path)
+    path = Path(spec.path).expanduser()
     data = _bytes(path)
+    steered = None if path.suffix == ".npy" or spec.key is not None else read_vectors(path)
+    if steered is not None:
+        made = {"path": str(path), "sha256": hashlib.sha256(data).hexdigest()}
+        return fitted("file", steered, steered.label or path.stem, base, context, spec.check == "refuse", made)
     array = _array(path, data, spec.key)
     if array.ndim == 1 and spec.row is not None:
         raise DirectionError(f"{path} holds one vector, so there is no row {spec.row}: leave row out.")
@@ -48,39 +56,12 @@ def _draw(spec: FileSpec, context: DrawContext, base: Base, index: int) -> Direc
     return Direction("file", spec.key or path.stem, vector, detail)
 
 
-def checked(array: NDArray[Any], name: str, base: Base, context: DrawContext) -> Vector:
-    """A vector from outside, in the basis of the write hook [d_hook].
-
-    Raises:
-        DirectionError: It has another width, is not finite, or has no length.
-    """
-    d = len(base.vector)
-    if array.shape != (d,):
-        shape = " x ".join(map(str, array.shape)) or "a single number"
-        raise DirectionError(
-            f"{name} holds a vector of shape {shape}, but the write hook has d_hook {d}: choose one of this model and "
-            "hook."
-        )
-    if not np.isfinite(array).all():
-        raise DirectionError(f"{name} holds NaN or infinity: its direction cannot be used.")
-    vector = array.astype(np.float64)
-    if context.centred:
-        # The mean over d_model does nothing; kept, it would take a share of the length.
-        vector = vector - vector.mean()
-    with np.errstate(over="ignore"):
-        length = float(np.linalg.norm(vector))
-    if not length < np.finfo(np.float32).max:
-        raise DirectionError(f"The direction of {name} is too long for float32: scale it down.")
-    if length <= 1e-6 * np.linalg.norm(array):
-        raise DirectionError(f"The direction of {name} has no length: choose another.")
-    return np.asarray(vector, dtype=np.float32)
-
-
 def _bytes(path: Path) -> bytes:
-    if path.suffix not in (".safetensors", ".npy"):
-        raise DirectionError(f"{path} is neither .safetensors nor .npy; pickles are never opened. Convert it first.")
+    if path.suffix not in (".safetensors", ".npy", ".gguf"):
+        raise DirectionError(
+            f"{path} is neither .safetensors, .npy nor .gguf; pickles are never opened. Convert it first."
+        )
     try:
-        path = path.expanduser()
         if path.stat().st_size > LARGEST_BYTES:
             raise DirectionError(f"{path} is larger than {LARGEST_BYTES:,} bytes: save the direction by itself.")
         return path.read_bytes()
@@ -117,7 +98,7 @@ DIRECTIONS.register(
         "along",
         FileSpec,
         _draw,
-        "a vector from a .safetensors or .npy file",
+        "a vector from a .safetensors, .npy or .gguf file",
         example='path = "direction.safetensors"',
     )
 )

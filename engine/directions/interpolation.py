@@ -6,16 +6,20 @@ sensitive directions in GPT2" (LessWrong, 2024): mixing directions instead would
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
 
 from engine.directions import DIRECTIONS, DirectionKind, DirectionSpec
 from engine.directions.real_other import RealOtherSpec, target_of
 from engine.drawing import Base, Direction, DrawContext
 from engine.randomness import stream
+
+MOST = 3
+"""Corners."""
 
 
 class Target(BaseModel):
@@ -38,7 +42,7 @@ class InterpolationSpec(DirectionSpec):
     """Weights are divided by their sum."""
 
     targets: Annotated[tuple[Target, ...], Strict(False)] = Field(
-        (Target(), Target(kind="random")), min_length=1, max_length=3, description="a list of 1 to 3 tables"
+        (Target(), Target(kind="random")), min_length=1, max_length=MOST, description="a list of 1 to 3 tables"
     )
 
     @property
@@ -65,27 +69,45 @@ class InterpolationSpec(DirectionSpec):
         return self
 
 
-def _draw(spec: InterpolationSpec, context: DrawContext, base: Base, index: int) -> Direction:
-    total = sum(t.weight for t in spec.targets)
-    mixed = np.zeros(len(base.vector))
-    corners = []
-    of_kind = Counter(t.kind for t in spec.targets if t.prompt is None)
-    placed = Counter[str]()
-    for target in spec.targets:
-        # Each corner draws on from where the one before it stopped, so that no member serves twice.
-        number = index * of_kind[target.kind] + placed[target.kind]
-        placed[target.kind] += target.prompt is None
+def corners(
+    spec: InterpolationSpec, context: DrawContext, base: Base, index: int
+) -> list[tuple[NDArray[np.float64], dict[str, Any]]]:
+    """The targets of the index-th draw [d_hook] and where they come from."""
+    found = []
+    reals = sum(t.prompt is None and t.kind == "real-other" for t in spec.targets)
+    placed = 0
+    for corner, target in enumerate(spec.targets):
+        # A place of its own in the stream for every corner of every draw; members of the population, which are few, are
+        # drawn on from where the corner before stopped, so that none serves twice in a table.
+        number = index * MOST + corner
+        if target.kind == "real-other" and target.prompt is None:
+            number, placed = index * reals + placed, placed + 1
         if target.kind == "random":
             rng = stream(context.seed, f"direction/interpolation@{base.kind}", base.index, number)
             vector, detail = context.population.covariance_matched(rng), {"random": number}
         else:
             real = RealOtherSpec(kind="real-other", prompt=target.prompt)
-            found, detail = target_of(real, context, base, number)
-            vector = found.vector.astype(np.float64)
-        mixed += target.weight / total * vector
-        corners.append({"kind": target.kind, "weight": target.weight / total, **detail})
-    label = f"interpolation {index}"
-    return Direction("interpolation", label, (mixed - base.vector).astype(np.float32), {"targets": corners})
+            other, detail = target_of(real, context, base, number)
+            vector = other.vector.astype(np.float64)
+        found.append((vector, {"kind": target.kind, **detail}))
+    return found
+
+
+def mixed(found: Sequence[NDArray[np.float64]], weights: Sequence[float]) -> NDArray[np.float64]:
+    """sum of w_i t_i with weights divided by their sum: [d_hook]."""
+    total = sum(weights)
+    mixture = np.zeros_like(found[0])
+    for vector, weight in zip(found, weights, strict=True):
+        mixture += weight / total * vector
+    return mixture
+
+
+def _draw(spec: InterpolationSpec, context: DrawContext, base: Base, index: int) -> Direction:
+    weights = [t.weight for t in spec.targets]
+    found = corners(spec, context, base, index)
+    vector = mixed([corner for corner, _ in found], weights) - base.vector
+    detail = [{**d, "weight": w / sum(weights)} for (_, d), w in zip(found, weights, strict=True)]
+    return Direction("interpolation", f"interpolation {index}", vector.astype(np.float32), {"targets": detail})
 
 
 DIRECTIONS.register(

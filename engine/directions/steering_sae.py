@@ -9,21 +9,17 @@ from __future__ import annotations
 import numpy as np
 
 from engine.directions import DIRECTIONS, DirectionKind
-from engine.directions.steering import SteeringSpec
+from engine.directions.steering import EXAMPLE, SteeringSpec, aligned, contrast, sides
 from engine.drawing import Base, Direction, DrawContext
 
 
 def _draw(spec: SteeringSpec, context: DrawContext, base: Base, index: int) -> Direction:
-    plus, minus = context.reading_of(spec.plus), context.reading_of(spec.minus)
-    rebuilt = [end.vector + context.features.error(end) for end in (plus, minus)]
-    vector, whole = rebuilt[0] - rebuilt[1], plus.vector.astype(np.float64) - minus.vector
+    ends = sides(spec, context)
+    found = contrast(*ends, lambda token: token.vector + context.features.error(token))
+    vector, whole = found.mean(0), contrast(*ends).mean(0)
     lengths = np.linalg.norm(vector) * np.linalg.norm(whole)
-    detail = {
-        "plus": spec.plus,
-        "minus": spec.minus,
-        "cosine_with_whole": float(vector @ whole / lengths) if lengths > 0 else 0.0,
-    }
-    return Direction("steering-sae", f"SAE of {spec.plus!r} - {spec.minus!r}", vector.astype(np.float32), detail)
+    cosine = float(vector @ whole / lengths) if lengths > 0 else 0.0
+    return aligned("steering-sae", f"SAE of {spec.said}", found, spec, context, {"cosine_with_whole": cosine})
 
 
 DIRECTIONS.register(
@@ -34,6 +30,6 @@ DIRECTIONS.register(
         _draw,
         "a steering vector as the SAE rebuilds it",
         True,
-        example='plus = "She was very happy"\nminus = "She was very sad"',
+        example=EXAMPLE,
     )
 )

@@ -38,6 +38,23 @@ class CurveOptions(NoOptions):
     across: bool = Field(False, description="true or false: whether families of directions are compared too")
 
 
+def distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A validator of lists whose entries stand for conditions of their own."""
+    if len(set(values)) < len(values):
+        raise ValueError(f"each entry may stand once; got {list(values)}")
+    return values
+
+
+def always(options: Any) -> bool:
+    """For what holds whatever the options are."""
+    return True
+
+
+def never(options: Any) -> bool:
+    """For what holds with no options."""
+    return False
+
+
 @dataclass(frozen=True)
 class Experiment:
     """What the registry holds."""
@@ -51,6 +68,8 @@ class Experiment:
     default_directions: tuple[dict[str, Any], ...]
     sections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Defaults of its own for keys of other sections, by section."""
+    default_options: Mapping[str, Any] = field(default_factory=dict)
+    """Options that go with `default_directions`, where a recipe leaves these out."""
     reads: Callable[[HookPoint, int], tuple[str, ...]] | None = None
     """reads(write, n_layers): what is read where a recipe does not say; the last block's output without."""
     options: type[BaseModel] = CurveOptions
@@ -63,8 +82,8 @@ class Experiment:
     """Whether its own options name SAEs, and its rows say which they were."""
     has_paths: bool = True
     """Whether it goes along the recipe's path."""
-    needs_sae: bool = False
-    """Whether it uses the write hook's SAE whatever the directions are."""
+    needs_sae: Callable[[Any], bool] = never
+    """needs_sae(options): whether it uses the write hook's SAE whatever the directions are."""
     keeps_tokens: bool = False
     """Whether each curve carries its next-token table, so that replay can show it without a model."""
 

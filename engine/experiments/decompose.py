@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from engine.experiments import EXPERIMENTS, Experiment, NoOptions, unheld
+from engine.experiments import EXPERIMENTS, Experiment, NoOptions, always, unheld
 
 if TYPE_CHECKING:
     from engine.drawing import Base, Direction
@@ -47,7 +47,7 @@ def _run(lab: Laboratory) -> Iterator[Event]:
             found = decompose(lab.features, base, vector, options.k, lab.seed)
             for row in found.rows:
                 yield RowResult(PARTS, {"base": base.label, "of": what, **row})
-            if sum(spec.count for spec in lab.recipe.bases) == 1:
+            if lab.recipe.n_bases == 1:
                 yield Note(
                     f"{what}: {found.turned_on} features {'active' if direction is None else 'turned on'}"
                     + (f" and {found.turned_off} off along it, by the encoder." if direction is not None else ".")
@@ -103,6 +103,6 @@ EXPERIMENTS.register(
             ),
             SCATTER: ("encoder", "pursuit"),
         },
-        needs_sae=True,
+        needs_sae=always,
     )
 )

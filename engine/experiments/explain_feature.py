@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from engine.experiments import EXPERIMENTS, Experiment, NoOptions, unheld
+from engine.experiments import EXPERIMENTS, Experiment, NoOptions, always, unheld
 
 if TYPE_CHECKING:
     from engine.laboratory import Laboratory
@@ -93,6 +93,6 @@ EXPERIMENTS.register(
             EXPLAINED: ("k", "weight", "cosine", "explained", "random_explained"),
             SENSITIVITY: ("weight", "activation", "threshold"),
         },
-        needs_sae=True,
+        needs_sae=always,
     )
 )

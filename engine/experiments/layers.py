@@ -55,15 +55,14 @@ def _run(lab: Laboratory) -> Iterator[Event]:
             )
     n_layers = lab.model.n_layers
     hooks = options.hooks or (*(f"blocks.{i}.hook_resid_pre" for i in range(n_layers)), default_read(n_layers))
-    n_bases = sum(spec.count for spec in lab.recipe.bases)
     # All of them are looked up first, so that a wrong name is said before anything is computed.
     places = [at(lab, moved(lab.recipe, site={"write": hook})) for hook in hooks]
-    done, total = lab.held.count(TABLE), n_bases * len(hooks)
+    done, total = lab.held.count(TABLE), lab.recipe.n_bases * len(hooks)
     number = 0
     for hook, place in zip(hooks, places, strict=True):
-        first = max(0, min(n_bases, done - number))
+        first = max(0, min(lab.recipe.n_bases, done - number))
         number += first
-        if first == n_bases:
+        if first == lab.recipe.n_bases:
             continue
         there = at(lab, place.recipe, first)
         for found in curves_by_base(there):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from engine.experiments import EXPERIMENTS, Experiment, NoOptions
+from engine.experiments import EXPERIMENTS, Experiment, NoOptions, always
 
 if TYPE_CHECKING:
     from engine.laboratory import Laboratory
@@ -35,7 +35,7 @@ def _run(lab: Laboratory) -> Iterator[Event]:
 
     from engine.drawing import strongest
     from engine.results import Progress, RowResult
-    from engine.thresholds import AT_ONCE, empirical_p, null_vectors, thresholds
+    from engine.thresholds import empirical_p, null_vectors, ordered_thresholds
 
     options = lab.recipe.options
     assert isinstance(options, RankOptions)
@@ -51,40 +51,31 @@ def _run(lab: Laboratory) -> Iterator[Event]:
         return
     nulls = [row["threshold"] for row in lab.held.rows.get(NULLS, ())]
     drawn = null_vectors(lab, base, "along", options.nulls)
-    # Blocks begin where they would in a whole run, so that each row is computed in the same company.
-    for start in range(len(nulls) // AT_ONCE * AT_ONCE, options.nulls, AT_ONCE):
-        measured = dict(thresholds(lab, base, drawn[start : start + AT_ONCE], ["a null"] * AT_ONCE))
-        for place, reached in sorted(measured.items()):
-            number = start + place
-            if number >= len(nulls):
-                yield RowResult(NULLS, {"null": number, "threshold": reached, "censored": reached is None})
-                nulls.append(reached)
+    for number, reached in ordered_thresholds(lab, base, drawn, ["a null"] * len(drawn), len(nulls)):
+        yield RowResult(NULLS, {"null": number, "threshold": reached, "censored": reached is None})
+        nulls.append(reached)
         yield Progress("drawing nulls", len(nulls), total)
     l1 = float(np.abs(activations).sum()) or 1.0
     rates = lab.firing_rates
-    for start in range(done // AT_ONCE * AT_ONCE, len(features), AT_ONCE):
-        block = features[start : start + AT_ONCE]
-        vectors = sae.contributions(base, block) * (-1 if options.sign == "-" else 1)
-        found_here = dict(thresholds(lab, base, list(vectors), [f"feature {i}" for i in block]))
-        for place, feature in enumerate(block):
-            if start + place < done:
-                continue
-            reached = found_here[place]
-            yield RowResult(
-                RANKING,
-                {
-                    "feature": feature,
-                    "sign": options.sign,
-                    "activation": float(activations[feature]),
-                    "share_of_l1": float(abs(activations[feature])) / l1,
-                    "rate_at_site": float(rates[feature]),
-                    "length": float(np.linalg.norm(vectors[place])),
-                    "threshold": reached,
-                    "censored": reached is None,
-                    "p": empirical_p(reached, nulls),
-                },
-            )
-        yield Progress("ranking", options.nulls + start + len(block), total)
+    vectors = sae.contributions(base, features) * (-1 if options.sign == "-" else 1)
+    labels = [f"feature {i}" for i in features]
+    for number, reached in ordered_thresholds(lab, base, list(vectors), labels, done):
+        feature = features[number]
+        yield RowResult(
+            RANKING,
+            {
+                "feature": feature,
+                "sign": options.sign,
+                "activation": float(activations[feature]),
+                "share_of_l1": float(abs(activations[feature])) / l1,
+                "rate_at_site": float(rates[feature]),
+                "length": float(np.linalg.norm(vectors[number])),
+                "threshold": reached,
+                "censored": reached is None,
+                "p": empirical_p(reached, nulls),
+            },
+        )
+        yield Progress("ranking", options.nulls + number + 1, total)
 
 
 EXPERIMENTS.register(
@@ -96,6 +87,6 @@ EXPERIMENTS.register(
         default_directions=({"kind": "sae-feature"},),
         options=RankOptions,
         tables={RANKING: COLUMNS, NULLS: ("threshold",)},
-        needs_sae=True,
+        needs_sae=always,
     )
 )

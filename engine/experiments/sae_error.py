@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, model_validator
 
-from engine.experiments import EXPERIMENTS, Experiment, Names, NoOptions
+from engine.experiments import EXPERIMENTS, Experiment, Names, NoOptions, always
 
 if TYPE_CHECKING:
     from engine.laboratory import Laboratory
@@ -79,7 +79,7 @@ class _Place:
         assert isinstance(options, SaeErrorOptions)
         self._lab, self._there, self._number, self._controls = lab, there, number, controls
         self._options = options
-        self._n_bases = sum(spec.count for spec in lab.recipe.bases)
+        self._n_bases = lab.recipe.n_bases
         sae = there.features
         fit = there.sae_fit
         self._where = {
@@ -132,7 +132,7 @@ class _Place:
         if not self._options.texts:
             return
         texts, first = passages(there, self._options.texts, self._options.tokens)
-        several = at_once(there, texts)
+        several = at_once(there.model, texts)
         for start in range(done // several * several, len(texts), several):
             lab.checkpoint()
             part = texts[start : start + several]
@@ -251,6 +251,6 @@ EXPERIMENTS.register(
             EVERYWHERE: ("l0", "ce_clean", *_KLS, *(f"delta_{k.replace('kl', 'ce')}" for k in _KLS)),
             RATIOS: ("l0", "n", "kl_ratio", "kl_low", "kl_high", "delta_ce_ratio", "delta_ce_low", "delta_ce_high"),
         },
-        needs_sae=True,
+        needs_sae=always,
     )
 )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from engine.experiments import EXPERIMENTS, Experiment, NoOptions
+from engine.experiments import EXPERIMENTS, Experiment, NoOptions, always
 
 if TYPE_CHECKING:
     from engine.laboratory import Laboratory
@@ -52,7 +52,7 @@ def _run(lab: Laboratory) -> Iterator[Event]:
     sae = lab.features
     mean = mean_activation(model, hook, rows, first)
     done = lab.held.count(TABLE)
-    several = at_once(lab, rows)
+    several = at_once(lab.model, rows)
     for start in range(0, len(rows), several):
         if start + several <= done:
             continue
@@ -76,6 +76,6 @@ EXPERIMENTS.register(
         has_paths=False,
         options=SaeFidelityOptions,
         tables={TABLE: COLUMNS},
-        needs_sae=True,
+        needs_sae=always,
     )
 )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from engine.experiments import EXPERIMENTS, Experiment, NoOptions, unheld
+from engine.experiments import EXPERIMENTS, Experiment, NoOptions, always, unheld
 
 if TYPE_CHECKING:
     from engine.drawing import Base
@@ -161,6 +161,6 @@ EXPERIMENTS.register(
             ACTIVE: ("activation", "cosine_to_strongest"),
             READERS: ("cosine_unembedding", "cosine_read_in", "threshold"),
         },
-        needs_sae=True,
+        needs_sae=always,
     )
 )

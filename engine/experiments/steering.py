@@ -1,111 +1,99 @@
-"""`steering`: completions with each direction added, beside the same completions without it.
+"""`steering`: what each vector makes the model write, and what it costs, at several strengths.
 
-One row per completion in the table `rollouts`. The direction is added at the site's position and every later one,
-`strength` times its native length (Turner et al., arXiv 2308.10248, steer with multiples of the raw difference). Both
-texts of a row draw the same random numbers. A hit is a text that holds one of `words` as a whole word, letter case
-aside; a low count of hits proves nothing, as no list of words is complete.
+Completions with and without (Turner et al., arXiv 2308.10248), the share of them that hold a word of a vocabulary, and
+the loss that the vector adds on held-out text, after Conmy & Nanda ("Activation Steering with SAEs", GDM mechanistic
+interpretability team's progress update #1, 2024). Both texts of a row draw the same random numbers. A vocabulary
+misses successes and can be satisfied by nonsense: read success with damage and with the texts.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from itertools import product
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field, Strict
+from pydantic import AfterValidator, Field, Strict
 
-from engine.experiments import EXPERIMENTS, Experiment, Names, NoOptions
+from engine.experiments import EXPERIMENTS, Experiment, Names, NoOptions, distinct
+from engine.steering.strength import Unit
 
 if TYPE_CHECKING:
     from engine.laboratory import Laboratory
     from engine.results import Event
 
-TABLE = "rollouts"
-SAMPLES_AT_ONCE = 16
-"""A run can be stopped between two such blocks."""
-Strengths = Annotated[tuple[Annotated[float, Strict(False)], ...], Strict(False)]
+Strengths = Annotated[tuple[Annotated[float, Strict(False)], ...], Strict(False), AfterValidator(distinct)]
+Tokens = Annotated[tuple[int, ...], Strict(False), Field(min_length=1), AfterValidator(distinct)]
+
+
+def _some(words: tuple[str, ...]) -> tuple[str, ...]:
+    if not any(word.strip() for word in words):
+        raise ValueError("success is a completion with one of these words, so there must be at least one")
+    return words
+
+
+SAD = ("sad", "cry", "cried", "crying", "tears", "upset", "sorry", "alone")
 
 
 class SteeringOptions(NoOptions):
-    """How hard to steer and what to write."""
+    """How to steer, what to write, what counts as success and on what damage is measured."""
 
-    strengths: Strengths = Field((1.0,), min_length=1, description="a list of multiples of the native length")
+    strengths: Strengths = Field((0.25, 0.5, 1.0), min_length=1, description="a list of different strengths")
+    unit: Unit = Field("native", description="'native', 'norm', 'fraction', 'max-activation' or 'kl'")
+    at: Literal["onwards", "site", "aligned"] | Tokens = Field(
+        "onwards", description="'onwards', 'site', 'aligned' or a list of token indices"
+    )
+    also: Names = Field((), description="a list of hook points beside the write hook")
     samples: int = Field(8, ge=1, description="a whole number of at least 1")
     tokens: int = Field(40, ge=1, description="a whole number of at least 1")
     temperature: float = Field(0.7, ge=0, description="a finite number of at least 0; 0 takes the likeliest token")
-    words: Names = Field((), description="a list of words that are not empty")
+    top_p: float = Field(1.0, gt=0, le=1, description="a probability above 0, up to 1")
+    frequency_penalty: float = Field(0.0, description="a finite number")
+    words: Annotated[Names, AfterValidator(_some)] = Field((), description="a list of words that are not empty")
+    held_out: str = Field("bundled-evaluation", min_length=1, description="texts, as population.prompts")
+    texts: int = Field(32, ge=1, description="a whole number of at least 1")
+    text_tokens: int | None = Field(None, ge=3, description="a whole number of at least 3: tokens of a held-out text")
+    budget: float = Field(0.5, gt=0, description="a finite number of nats above 0: the loss that `best` may add")
 
 
 def _run(lab: Laboratory) -> Iterator[Event]:
-    import numpy as np
-
-    from engine.results import Progress, RowResult
-    from engine.steering.rollouts import Sampling, rollouts
+    from engine.steering.sweep import Sweep
 
     options = lab.recipe.options
     assert isinstance(options, SteeringOptions)
-    model, where = lab.model, lab.where
-    sampling = Sampling(options.tokens, options.temperature, lab.seed)
-    hit = re.compile("|".join(rf"(?<!\w){re.escape(word)}(?!\w)" for word in options.words) or r"(?!)", re.IGNORECASE)
+    yield from Sweep(lab, options).run()
 
-    def write(vector: np.ndarray | None, which: range) -> list[str]:
-        lab.checkpoint()
-        drawn = rollouts(model, where.token_ids, which, sampling, where.write, vector, where.position, lab.checkpoint)
-        return [str(model.tokenizer.decode(tokens)) for tokens in drawn]
 
-    norm = float(np.linalg.norm(lab.site.vector.astype(np.float64)))
-    blocks = [
-        range(start, min(start + SAMPLES_AT_ONCE, options.samples))
-        for start in range(0, options.samples, SAMPLES_AT_ONCE)
-    ]
-    plain: dict[range, list[str]] = {}
-    total = len(lab.direction_order) * len(options.strengths) * options.samples
-    number, done = 0, lab.held.count(TABLE)
-    for (spec, index), strength in product(lab.direction_order, options.strengths):
-        direction = lab.draw(spec, lab.site, index)
-        added = strength * direction.vector.astype(np.float64)
-        length = float(np.linalg.norm(added))
-        for block in blocks:
-            if number + len(block) <= done:
-                number += len(block)
-                continue
-            if block not in plain:
-                plain[block] = write(None, block)
-            for sample, before, after in zip(block, plain[block], write(added, block), strict=True):
-                hits = bool(hit.search(before)), bool(hit.search(after))
-                if number >= done:
-                    yield RowResult(
-                        TABLE,
-                        {
-                            "kind": direction.kind,
-                            "label": direction.label,
-                            "strength": strength,
-                            "added_norm": length,
-                            "share_of_norm": length / norm,
-                            "sample": sample,
-                            "unsteered": before,
-                            "steered": after,
-                            "unsteered_hit": hits[0],
-                            "steered_hit": hits[1],
-                            "hit_change": float(hits[1]) - float(hits[0]),
-                        },
-                    )
-                number += 1
-            yield Progress("writing", number, total)
-
+_PUSH = ("strength", "added_norm", "share_of_norm")
+_SUCCESS = ("success", "success_low", "success_high", "change", "change_low", "change_high")
+_FORM = ("repetition", "distinct_1", "distinct_2")
+_COST = (
+    "ce_clean",
+    "ce_steered",
+    "delta_ce",
+    "delta_low",
+    "delta_high",
+    "kl",
+    "kl_prompts",
+    "behind",
+    "counted",
+    "texts",
+)
 
 EXPERIMENTS.register(
     Experiment(
         name="steering",
-        summary="what the model writes with each direction added, and without",
+        summary="what the model writes with each vector, and what that costs",
         run=_run,
         default_bases=({"kind": "prompt"},),
-        default_directions=({"kind": "steering", "plus": "She was very happy", "minus": "She was very sad"},),
+        default_directions=({"kind": "steering", "plus": "Tim felt sad", "minus": "Tim felt happy"},),
+        default_options={"words": SAD},
         has_paths=False,
         options=SteeringOptions,
         tables={
-            TABLE: ("strength", "added_norm", "share_of_norm", "unsteered_hit", "steered_hit", "hit_change"),
+            "vectors": ("length", "share_of_norm"),
+            "rollouts": (*_PUSH, "unsteered_hit", "steered_hit", "hit_change", *_FORM),
+            "points": (*_PUSH, "factor", "samples", *_SUCCESS, *_FORM, *_COST, "cache_difference"),
+            "frontier": ("strength", "success", "change", "delta_ce", "kl"),
+            "best": (*_PUSH, *_SUCCESS, "delta_ce", "kl", "repetition", "distinct_2", "budget"),
         },
     )
 )

@@ -7,7 +7,7 @@ ones than plain bags are. Further rungs (`synthetic-pairwise`, `synthetic-cooccu
 property closes the gap.
 """
 
-from engine.experiments import EXPERIMENTS, Experiment, run_rays
+from engine.experiments import EXPERIMENTS, Experiment, always, run_rays
 
 EXPERIMENTS.register(
     Experiment(
@@ -22,6 +22,6 @@ EXPERIMENTS.register(
             {"kind": "synthetic-structured", "count": 1},
         ),
         sections={"path": {"stop": "typical"}},
-        needs_sae=True,
+        needs_sae=always,
     )
 )

@@ -123,7 +123,7 @@ class FeatureCard:
         sae = lab.features
         checked_features(sae, [self.index])
         near = sae.neighbours(self.index, NEIGHBOURS)
-        raised = [up[0] for up, _ in _output_tokens(lab, [i for i, _ in near])]
+        raised = [up[0] for up, _ in output_tokens(lab, [i for i, _ in near])]
         named = tuple((i, cosine, token) for (i, cosine), token in zip(near, raised, strict=True))
         url = URL.format(sae.neuronpedia, self.index) if sae.neuronpedia else ""
         return Card(_list(lab, [self.index]).rows[0], named, url)
@@ -142,7 +142,7 @@ def _list(lab: Laboratory, indices: Sequence[int]) -> FeatureList:
     total = float(np.abs(f).sum()) or 1.0
     evidence = sae.evidence
     rows = []
-    for i, (raised, lowered) in zip(indices, _output_tokens(lab, indices), strict=True):
+    for i, (raised, lowered) in zip(indices, output_tokens(lab, indices), strict=True):
         lab.checkpoint()
         known = None if evidence is None else evidence.of(i)
         rate, of = (
@@ -166,7 +166,7 @@ def _list(lab: Laboratory, indices: Sequence[int]) -> FeatureList:
     return FeatureList(f"{sae.release} / {sae.sae_id}", tuple(rows), sae.n_features)
 
 
-def _output_tokens(lab: Laboratory, indices: Sequence[int]) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
+def output_tokens(lab: Laboratory, indices: Sequence[int]) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
     """Tokens that each feature's decoder row raises and lowers most by the direct path, where there is one."""
     import numpy as np
 

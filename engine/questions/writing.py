@@ -39,25 +39,15 @@ class WriteOn:
         import numpy as np
 
         from engine.steering.rollouts import Sampling, rollouts
+        from engine.steering.steer import Steer
 
         model, where = lab.model, lab.where
         offset = lab.ray(lab.site, self.direction, "direction").offsets(np.array([self.coordinate]))[0]
         sampling = Sampling(WRITING_TOKENS, WRITING_TEMPERATURE, lab.seed)
+        steer = Steer({where.write: offset[None]}, where.position)
         texts = [
-            [
-                str(model.tokenizer.decode(tokens))
-                for tokens in rollouts(
-                    model,
-                    where.token_ids,
-                    range(WRITINGS_SHOWN),
-                    sampling,
-                    where.write,
-                    vector,
-                    where.position,
-                    lab.checkpoint,
-                )
-            ]
-            for vector in (None, offset)
+            rollouts(model, where.token_ids, range(WRITINGS_SHOWN), sampling, how, lab.checkpoint).texts(model)
+            for how in (None, steer)
         ]
         length = float(np.linalg.norm(offset))
         share = length / float(np.linalg.norm(lab.site.vector.astype(np.float64)))

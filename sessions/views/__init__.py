@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from engine.registry import Registry
-from sessions.chart import DIM, Chart, HeatMap
+from sessions.chart import DIM, Chart, Drawable
 from sessions.crowd import SCALARS, Crowd, CurveGroup, Scalar
 
 
@@ -33,7 +33,7 @@ class View:
     rank: int
     """Order in which views are gone through."""
     title: Callable[[Crowd, Choice], str]
-    make: Callable[[Crowd, Choice], Chart | HeatMap | None]
+    make: Callable[[Crowd, Choice], Drawable | None]
     """None where this crowd has nothing of the sort."""
     depends: frozenset[Literal["scalar", "metric", "group"]] = frozenset()
     """What of a choice it looks at."""

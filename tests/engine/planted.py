@@ -13,10 +13,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from sae_lens import StandardSAE, StandardSAEConfig
 from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
+from engine.dictionaries.loading import wrap_sae
 from engine.embedded import MODEL_DIR
+from engine.laboratory import Laboratory
+from engine.models import Model
+from engine.recipe import parse_recipe
+from engine.site import resolve_site
+from engine.workshop import Workshop
 
+WRITE = "blocks.1.hook_resid_pre"
 WIDTH, FEATURES, EPSILON = 48, 6, 1e-5
 SHARE = 0.5
 """Of the length of the normalised residual: 30 degrees."""
@@ -112,3 +120,37 @@ def planted() -> Planted:
         mlp.c_proj.weight.copy_(LOUD * torch.cat([torch.from_numpy(outputs), -torch.from_numpy(outputs)]))
         network.lm_head.weight[:FEATURES].copy_(HEAD * torch.from_numpy(outputs))
     return Planted(network.eval(), tokenizer, features, content, embeddings, outputs)
+
+
+def plain_prompt(toy: Planted) -> str:
+    """One that ends in a token without a feature, so that all of them lie across the base."""
+    for word in (" who", " cat", " dog", " house", " tree", " boy", " big", " sun", " red", " ball", " day"):
+        ids = toy.tokenizer.encode(word, add_special_tokens=False)
+        if len(ids) == 1 and toy.carried(ids[0]) is None:
+            return "There was a" + word
+    raise AssertionError("none of the words will do")
+
+
+def sae_of(toy: Planted, model: Model, without: int | None = None) -> object:
+    """Every planted feature and every content direction both ways: it rebuilds nearly all, or misses one feature."""
+    atoms = np.concatenate([toy.features, toy.content, -toy.content])
+    module = StandardSAE(StandardSAEConfig(d_in=WIDTH, d_sae=len(atoms), apply_b_dec_to_input=False))
+    rows = torch.from_numpy(atoms).float()
+    decoder = rows.clone()
+    if without is not None:
+        decoder[without] = 0
+    with torch.no_grad():
+        module.W_enc.copy_(rows.T)
+        module.W_dec.copy_(decoder)
+        module.b_enc.fill_(-0.01)  # so that rounding turns nothing on, and something is always missed
+        module.b_dec.zero_()
+    return module
+
+
+def lab_of(toy: Planted, model: Model, prompt: str, without: int | None = None, **data) -> Laboratory:
+    site = {"prompt": prompt, "write": WRITE, **data.pop("site", {})}
+    recipe = parse_recipe({"site": site, "population": {"n": 400}, **data})
+    workshop = Workshop()
+    hook = resolve_site(recipe, model).write
+    workshop.keep_sae(model, recipe.sae, hook, wrap_sae(sae_of(toy, model, without), model, hook, "planted", "SAE"))
+    return Laboratory(model, recipe, workshop)

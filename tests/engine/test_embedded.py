@@ -23,7 +23,7 @@ LIMIT = 32_000_000
 @pytest.fixture(scope="module")
 def own_texts(embedded: Model) -> np.ndarray:
     """Other texts of the model, as long as those that the evidence was taken from: features know positions."""
-    return draw(embedded.network, 100, embedded.context, 9, lambda text: None).astype(np.int64)
+    return draw(embedded.network, 60, embedded.context, 9, lambda text: None).astype(np.int64)
 
 
 def test_everything_bundled_stays_under_its_limit() -> None:

@@ -191,7 +191,7 @@ def test_steering_token_by_token_needs_equally_long_prompts(lab: Laboratory, emb
     found = draw(lab, "steering", plus=HAPPY, minus=SAD, align="tokens")
     plus, minus = states(embedded, HAPPY, 1), states(embedded, SAD, 1)
     assert close(found.vector, (plus[1:] - minus[1:]).mean(0), 1e-5)
-    with pytest.raises(DirectionError, match=r"has 4 tokens and 'She was sad' has 3"):
+    with pytest.raises(DirectionError, match=r"'She was sad' has 3 tokens and another 4"):
         draw(lab, "steering", plus=HAPPY, minus="She was sad", align="tokens")
 
 

@@ -9,24 +9,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
-from sae_lens import StandardSAE, StandardSAEConfig
 
 from engine.aggregates import group, win_rate
 from engine.contrasts import auc
 from engine.curves import threshold
-from engine.dictionaries.loading import wrap_sae
 from engine.foreign import as_model
-from engine.laboratory import Laboratory
 from engine.models import Model
-from engine.recipe import parse_recipe
 from engine.results import CurveResult
-from engine.site import resolve_site
-from engine.workshop import Workshop
-from tests.engine.planted import CARRIED, FEATURES, SHARE, WIDTH, Planted, planted
+from tests.engine.planted import CARRIED, FEATURES, SHARE, WRITE, Planted, lab_of, plain_prompt, planted
 from tests.engine.running import outcome
-
-WRITE = "blocks.1.hook_resid_pre"
 
 
 @pytest.fixture(scope="module")
@@ -41,37 +32,7 @@ def model(toy: Planted) -> Model:
 
 @pytest.fixture(scope="module")
 def prompt(toy: Planted) -> str:
-    """One that ends in a token without a feature, so that all of them lie across the base."""
-    for word in (" who", " cat", " dog", " house", " tree", " boy", " big", " sun", " red", " ball", " day"):
-        ids = toy.tokenizer.encode(word, add_special_tokens=False)
-        if len(ids) == 1 and toy.carried(ids[0]) is None:
-            return "There was a" + word
-    raise AssertionError("none of the words will do")
-
-
-def sae_of(toy: Planted, model: Model, without: int | None = None) -> object:
-    """Every planted feature and every content direction both ways: it rebuilds nearly all, or misses one feature."""
-    atoms = np.concatenate([toy.features, toy.content, -toy.content])
-    module = StandardSAE(StandardSAEConfig(d_in=WIDTH, d_sae=len(atoms), apply_b_dec_to_input=False))
-    rows = torch.from_numpy(atoms).float()
-    decoder = rows.clone()
-    if without is not None:
-        decoder[without] = 0
-    with torch.no_grad():
-        module.W_enc.copy_(rows.T)
-        module.W_dec.copy_(decoder)
-        module.b_enc.fill_(-0.01)  # so that rounding turns nothing on, and something is always missed
-        module.b_dec.zero_()
-    return module
-
-
-def lab_of(toy: Planted, model: Model, prompt: str, without: int | None = None, **data) -> Laboratory:
-    site = {"prompt": prompt, "write": WRITE, **data.pop("site", {})}
-    recipe = parse_recipe({"site": site, "population": {"n": 400}, **data})
-    workshop = Workshop()
-    hook = resolve_site(recipe, model).write
-    workshop.keep_sae(model, recipe.sae, hook, wrap_sae(sae_of(toy, model, without), model, hook, "planted", "SAE"))
-    return Laboratory(model, recipe, workshop)
+    return plain_prompt(toy)
 
 
 def by_formula(toy: Planted, base: np.ndarray, curve: CurveResult) -> np.ndarray:

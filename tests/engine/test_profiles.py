@@ -145,3 +145,39 @@ def test_datasets_of_texts_are_tokenised(embedded: Model, tmp_path: Path) -> Non
     (tmp_path / "train.jsonl").write_text(json.dumps({"text": " Once upon a time "}))
     rows = dataset_tokens(str(tmp_path), embedded, None, lambda text: None)
     assert embedded.tokenizer.decode(rows[0]) == "Once upon a time"
+
+
+@pytest.mark.parametrize("name", ["gpt2-xl-anger", "gpt2-xl-wedding"])
+def test_the_steering_presets_run_on_a_model_of_that_depth(name: str, tmp_path: Path) -> None:
+    published = find_recipe(name, ())
+    assert published.model.name == "gpt2-xl"
+    assert published.site.write == "blocks.20.hook_resid_pre"
+    sampling = published.data()["options"]
+    assert (sampling["temperature"], sampling["top_p"], sampling["frequency_penalty"]) == (1.0, 0.3, 1.0)
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        shape = {"vocab_size": 4096, "n_embd": 16, "n_layer": 22, "n_head": 2, "n_positions": 64}
+        GPT2LMHeadModel(GPT2Config(**shape, bos_token_id=0, eos_token_id=0)).save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(MODEL_DIR).save_pretrained(tmp_path)
+    small = [
+        "options.held_out=bundled-evaluation",
+        "options.samples=2",
+        "options.tokens=4",
+        "options.texts=2",
+        "options.text_tokens=40",
+        "population.n=40",
+    ]
+    recipe = find_recipe(name, [f"model.name={tmp_path}", *small, "options.strengths=[2.0, 4.0]"])
+    model = load_model(ModelSection(name=str(tmp_path), device="cpu"))
+    lab = Laboratory(model, recipe, Workshop())
+    rows: dict[str, list] = {}
+    for event in lab.experiment.run(lab):
+        if isinstance(event, RowResult):
+            rows.setdefault(event.table, []).append(event.values)
+    spec = published.data()["directions"][0]
+    longer = max(len(model.tokenizer.encode(spec[side], add_special_tokens=False)) for side in ("plus", "minus"))
+    # One row for each token from the first behind the BOS on, where nothing differs.
+    assert [row["at"] for row in rows["vectors"]] == [str(1 + i) for i in range(longer)]
+    assert len(rows["points"]) == 3
+    assert rows["points"][2]["added_norm"] == pytest.approx(2 * rows["points"][1]["added_norm"])
+    assert rows["points"][1]["counted"] == 40 - 1 - max(2, longer) - 1

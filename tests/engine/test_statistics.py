@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from engine import texts
 from engine.errors import LoadError, RecipeError
 from engine.laboratory import Laboratory
 from engine.models import Model
@@ -101,7 +102,10 @@ def flat(section: PopulationSection, model: Model, cache: Path | None) -> list[n
     return [document for group in read_texts(section, model, 12, cache, lambda text: None) for document in group]
 
 
-def test_samples_of_a_model_are_seeded_kept_and_cut_at_separators(llama: Model, tmp_path: Path) -> None:
+def test_samples_of_a_model_are_seeded_kept_and_cut_at_separators(
+    llama: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(texts, "SAMPLES", 250)  # still two whole batches and a part of one
     section = PopulationSection(prompts="samples", seed=4)
     first = flat(section, llama, tmp_path)
     files = list(tmp_path.glob("samples-*.safetensors"))
@@ -113,20 +117,24 @@ def test_samples_of_a_model_are_seeded_kept_and_cut_at_separators(llama: Model, 
     fresh = flat(section, llama, None)
     assert all(np.array_equal(a, b) for a, b in zip(first, fresh, strict=True))
     assert not any((text == llama.bos).any() for text in first)
+    assert len(first) > 250, "without a separator among the samples nothing was cut"
 
 
 def test_text_files_are_cut_at_separators_and_others_refused(embedded: Model, tmp_path: Path) -> None:
     (tmp_path / "texts.txt").write_text("One day a cat.\n<|endoftext|>\nTwo dogs ran.\n")
-    texts = flat(PopulationSection(prompts=str(tmp_path / "texts.txt")), embedded, None)
-    assert [embedded.tokenizer.decode(t) for t in texts] == ["One day a cat.", "Two dogs ran."]
+    documents = flat(PopulationSection(prompts=str(tmp_path / "texts.txt")), embedded, None)
+    assert [embedded.tokenizer.decode(t) for t in documents] == ["One day a cat.", "Two dogs ran."]
     with pytest.raises(RecipeError, match="no text file"):
         flat(PopulationSection(prompts="./nothing.txt"), embedded, None)
     with pytest.raises(LoadError, match="Cannot read the dataset"):
         flat(PopulationSection(prompts="someone/stories"), embedded, None)
 
 
-def test_prompts_longer_than_the_bundled_samples_still_have_a_population(embedded: Model, tmp_path: Path) -> None:
+def test_prompts_longer_than_the_bundled_samples_still_have_a_population(
+    embedded: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """From longer samples of the same model, drawn once and kept."""
+    monkeypatch.setattr(texts, "SAMPLES", 20)  # as long as ever: their length is what the prompt needs
     prompt = "Once upon a time, there was a little girl who had a dog. " * 6
     recipe = parse_recipe({"site": {"prompt": prompt}, "population": {"n": 60}})
     lab = Laboratory(embedded, recipe, Workshop(tmp_path))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 
 from engine.aggregates import Aggregate, bootstrap_interval, value_of
@@ -17,16 +16,6 @@ from engine.recipe import parse_recipe
 from engine.results import RowResult
 from engine.workshop import Workshop
 
-STEERING = {
-    "experiment": "steering",
-    "site": {"prompt": "One day, a boy named Tim went to the park. He", "write": "blocks.3.hook_resid_pre"},
-    "population": {"n": 60},
-    "directions": [
-        {"kind": "steering", "plus": "She was very sad", "minus": "She was very happy"},
-        {"kind": "isotropic", "count": 1},
-    ],
-    "options": {"strengths": [0.0, 3], "samples": 3, "tokens": 12, "words": ["ball", "dog"]},
-}
 FIDELITY = {
     "experiment": "sae-fidelity",
     "site": {"prompt": "One day"},
@@ -43,33 +32,12 @@ def rows_of(model: Model, recipe: dict, held: dict[str, int] | None = None) -> l
     return [e for e in lab.experiment.run(lab) if isinstance(e, RowResult)]
 
 
-@pytest.mark.parametrize(("recipe", "table", "n"), [(STEERING, "rollouts", 12), (FIDELITY, "splice", 20)])
-def test_rows_that_are_held_are_not_computed_again(embedded: Model, recipe: dict, table: str, n: int) -> None:
-    whole = rows_of(embedded, recipe)
-    assert [row.table for row in whole] == [table] * n
-    for held in (1, 7, n):
-        rest = rows_of(embedded, recipe, {table: held})
+def test_rows_that_are_held_are_not_computed_again(embedded: Model) -> None:
+    whole = rows_of(embedded, FIDELITY)
+    assert [row.table for row in whole] == ["splice"] * 20
+    for held in (1, 7, 20):
+        rest = rows_of(embedded, FIDELITY, {"splice": held})
         assert [row.values for row in rest] == [row.values for row in whole[held:]]
-
-
-def test_steering_rows_pair_texts_and_find_words(embedded: Model) -> None:
-    rows = [row.values for row in rows_of(embedded, STEERING)]
-    lab = Laboratory(embedded, parse_recipe(STEERING), Workshop())
-    difference = lab.reading_of("She was very sad").vector - lab.reading_of("She was very happy").vector
-    length = float(np.linalg.norm(difference.astype(np.float64)))
-    for row in rows:
-        assert row["unsteered"] == rows[row["sample"]]["unsteered"]
-        for side in ("unsteered", "steered"):
-            words = row[side].lower().replace(",", " ").replace(".", " ").split()
-            assert row[f"{side}_hit"] == bool({"ball", "dog"} & set(words))
-        assert row["hit_change"] == row["steered_hit"] - row["unsteered_hit"]
-        if row["strength"] == 0:
-            assert row["steered"] == row["unsteered"]
-        elif row["kind"] == "steering":
-            assert row["added_norm"] == pytest.approx(3 * length, rel=1e-5)
-            assert row["steered"] != row["unsteered"]
-    assert {row["kind"] for row in rows[:6]} == {"steering"}
-    assert {row["kind"] for row in rows[6:]} == {"isotropic"}
 
 
 def test_tables_can_be_expected_of() -> None:
@@ -113,6 +81,12 @@ def test_expectations_of_what_a_run_will_not_have_are_refused(check: str, words:
     ("options", "words"),
     [
         ({"strengths": []}, "options.strengths"),
+        ({"strengths": [1.0, 1]}, "each entry may stand once"),
+        ({"strengths": [float("nan")]}, "options.strengths"),
+        ({"unit": "norms"}, "options.unit"),
+        ({"at": []}, "options.at"),
+        ({"top_p": 0.0}, "options.top_p"),
+        ({"words": [""]}, "options.words"),
         ({"samples": 0}, "options.samples"),
         ({"temperature": -1.0}, "options.temperature"),
         ({"wordz": ["a"]}, "did you mean 'words'"),
@@ -120,10 +94,10 @@ def test_expectations_of_what_a_run_will_not_have_are_refused(check: str, words:
 )
 def test_options_are_refused_by_name(options: dict, words: str) -> None:
     with pytest.raises(RecipeError, match=words):
-        parse_recipe({**STEERING, "options": options})
+        parse_recipe({"experiment": "steering", "site": {"prompt": "One day"}, "options": options})
 
 
 def test_texts_too_short_for_a_row_are_refused(embedded: Model, tmp_path) -> None:
     (tmp_path / "t.txt").write_text("One day.")
-    with pytest.raises(RecipeError, match=r"has 32 tokens: lower options\.tokens"):
+    with pytest.raises(RecipeError, match=r"has 32 tokens: ask for shorter ones"):
         rows_of(embedded, {**FIDELITY, "population": {"prompts": str(tmp_path / "t.txt")}})

@@ -139,10 +139,11 @@ def test_stdout_carries_results_only(tmp_path: Path) -> None:
     table = list(csv.DictReader(io.StringIO(rows.stdout)))
     assert [r["kind"] for r in table] == ["isotropic"] * 3
     assert "run folder" in rows.stderr
-    document = json.loads(command("--batch", "r.toml", "--format", "json", cwd=tmp_path).stdout)
-    assert document["kinds"][0]["n"] == 3
-    events = command("--batch", "r.toml", "--format", "jsonl", cwd=tmp_path).stdout.splitlines()
+    events = command("--batch", "r.toml", "--format", "jsonl", "--out", "out", cwd=tmp_path).stdout.splitlines()
     assert [json.loads(line)["type"] for line in events] == ["run", "base", "curve", "curve", "curve", "end"]
+    # That JSON stands alone while a run computes is in the test of a local Llama below.
+    again = command("--batch", "out", "--out", "out", "--resume", "--format", "json", cwd=tmp_path)
+    assert json.loads(again.stdout)["kinds"][0]["n"] == 3
 
 
 @pytest.mark.parametrize(
@@ -198,25 +199,30 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
 
 
 def test_a_time_limit_keeps_what_is_done_and_resuming_ends_the_same(tmp_path: Path) -> None:
-    recipe = SHORT.replace("count = 3", "count = 400").replace("steps = 5", "steps = 100")
+    recipe = SHORT.replace("count = 3", "count = 120").replace("steps = 5", "steps = 100")
     (tmp_path / "r.toml").write_text(recipe)
-    limit, code = 6.0, 0
-    while code != 4 and limit > 1:
+    whole = command("--batch", "r.toml", "--out", "whole", cwd=tmp_path)
+    assert whole.returncode == 0
+    times = [seconds for seconds, _ in read_run(tmp_path / "whole").events]
+    # Of all that is computed, about half the curves; how long it takes to start varies from one time to the next.
+    limit, kept = times[len(times) // 2], []
+    for _ in range(5):
         shutil.rmtree(tmp_path / "out", ignore_errors=True)
         code = command("--batch", "r.toml", "--out", "out", "--time-limit", str(limit), cwd=tmp_path).returncode
-        limit /= 2
+        lines = (tmp_path / "out" / "events.jsonl").read_text().splitlines()
+        kept = [line for line in lines if json.loads(line)["type"] == "curve"]
+        if code == 4 and kept:
+            break
+        limit *= 0.85 if code == 0 else 1.2
     assert code == 4
+    assert kept
     half = read_run(tmp_path / "out")
     assert half.status == "stopped"
-    assert len(half.curves) < 400
-    lines = (tmp_path / "out" / "events.jsonl").read_text().splitlines()
-    kept = [line for line in lines if json.loads(line)["type"] == "curve"]
+    assert len(half.curves) < 120
     resumed = command("--batch", "out", "--out", "out", "--resume", cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr
     after = (tmp_path / "out" / "events.jsonl").read_text().splitlines()
     assert [line for line in after if json.loads(line)["type"] == "curve"][: len(kept)] == kept
-    whole = command("--batch", "r.toml", "--out", "whole", cwd=tmp_path)
-    assert whole.returncode == 0
     for name in ("curves.parquet", "summary.parquet"):
         assert pq.read_table(tmp_path / "out" / name).equals(pq.read_table(tmp_path / "whole" / name))
     again = command("--batch", "out", "--out", "out", "--resume", cwd=tmp_path)
@@ -227,8 +233,8 @@ def test_a_time_limit_keeps_what_is_done_and_resuming_ends_the_same(tmp_path: Pa
     assert "differs" in other.stderr
 
 
-def start_long(tmp_path: Path) -> subprocess.Popen[str]:
-    (tmp_path / "r.toml").write_text(SHORT.replace("count = 3", "count = 5000"))
+def start_long(tmp_path: Path, curves: int) -> subprocess.Popen[str]:
+    (tmp_path / "r.toml").write_text(SHORT.replace("count = 3", f"count = {curves}"))
     process = subprocess.Popen(
         [sys.executable, "-m", "tui", "--batch", "r.toml", "--out", "out"],
         cwd=tmp_path,
@@ -247,7 +253,7 @@ def start_long(tmp_path: Path) -> subprocess.Popen[str]:
 
 
 def test_an_interrupt_finishes_the_folder(tmp_path: Path) -> None:
-    with start_long(tmp_path) as process:
+    with start_long(tmp_path, 5000) as process:
         process.send_signal(signal.SIGINT)
         _, stderr = process.communicate(timeout=60)
         assert process.returncode == 130, stderr
@@ -257,13 +263,15 @@ def test_an_interrupt_finishes_the_folder(tmp_path: Path) -> None:
 
 
 def test_a_killed_run_goes_on(tmp_path: Path) -> None:
-    with start_long(tmp_path) as process:
+    with start_long(tmp_path, 1000) as process:
         process.kill()
     before = len(read_run(tmp_path / "out").curves)
-    assert before > 0
-    resumed = command("--batch", "out", "--out", "out", "--resume", "--time-limit", "12", cwd=tmp_path)
-    assert resumed.returncode in (0, 4), resumed.stderr
-    assert len(read_run(tmp_path / "out").curves) > before
+    assert 0 < before < 1000
+    resumed = command("--batch", "out", "--out", "out", "--resume", cwd=tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+    after = read_run(tmp_path / "out")
+    assert after.status == "done"
+    assert len(after.curves) == 1000
 
 
 def test_exports_hold_every_value(run_folder: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from engine.recipe import parse_recipe, parse_toml
 from engine.results import Summary
 from sessions.cautions import cautions, footnotes, letters
 from sessions.caveats import caveats
-from sessions.chart import Chart, HeatMap
+from sessions.chart import Chart, Drawable, HeatMap
 from sessions.crowd import BY_COLUMN, SCALARS, Crowd, series
 from sessions.export import Part, export
 from sessions.figure import draw_figure
@@ -50,7 +50,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return read_run(place / "out")
 
 
-def as_text(chart: Chart | HeatMap, width: int, height: int) -> str:
+def as_text(chart: Drawable, width: int, height: int) -> str:
     return draw(chart, width, height).plain
 
 

@@ -135,7 +135,7 @@ def test_brackets_in_prompts_and_names_are_no_markup(home: Path) -> None:
         await saved(app, pilot)
         await pilot.press("o")
         assert isinstance(app.screen, Choose)
-        await pilot.pause(0.2)
+        await until(pilot, lambda: "enter choose" in frame(pilot), "the list")
         assert "x [/b] [bold] a" in frame(pilot)
         await pilot.press("escape")
         app.probe.complain("no such thing: [/bad]")
@@ -277,11 +277,16 @@ def test_a_dead_worker_is_replaced_and_said() -> None:
 
 @pytest.mark.parametrize("size", [(120, 40), (80, 24), (60, 16), (200, 60)])
 def test_the_screen_is_whole_at_every_size(run_folder: Path, size: tuple[int, int]) -> None:
+    def counted(pilot: Pilot) -> bool:
+        """Whether the row of real-other ends with its two curves, whatever became of the name."""
+        row = next((line for line in frame(pilot).splitlines() if "R real" in line), "")
+        return row.split("││")[0].rstrip().endswith("2")
+
     async def story(app: DirscopeApp, pilot: Pilot) -> None:
         await until(pilot, lambda: app.probe.picture.ended, "the end of the replay", 20)
-        await pilot.pause(0.5)
+        await until(pilot, lambda: counted(pilot) and "[who]" in frame(pilot), "everything drawn")
+        await until(pilot, lambda: len(frame(pilot).splitlines()) == size[1], "every line")
         lines = frame(pilot).splitlines()
-        assert len(lines) == size[1]
         assert max(len(line) for line in lines) <= size[0]
         text = "\n".join(lines)
         assert "dirscope" in lines[0]
@@ -290,8 +295,6 @@ def test_the_screen_is_whole_at_every_size(run_folder: Path, size: tuple[int, in
         assert "╰" in text
         plot = app.probe.query_one(CurvePlot)
         assert plot.size.height >= 6
-        row = next(line for line in lines if "R real" in line)
-        assert row.split("││")[0].rstrip().endswith("2")  # the count, whatever became of the name
 
     play(story, DirscopeApp.replaying(run_folder, speed=100), size)
 

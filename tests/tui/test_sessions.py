@@ -77,6 +77,7 @@ def test_sessions_can_be_listed_and_opened_inside_the_app(home: Path, run_folder
         await saved(app, pilot)
         await pilot.press("o")
         assert isinstance(app.screen, Choose)
+        await until(pilot, lambda: "enter choose" in frame(pilot), "the list")
         options = app.screen.query_one(OptionList)
         keys = [options.get_option_at_index(i).id for i in range(options.option_count)]
         options.highlighted = keys.index(str(home / "sessions" / "colleague"))
@@ -92,8 +93,10 @@ def test_a_run_can_be_exported_and_copied(tmp_path: Path, monkeypatch: pytest.Mo
 
     async def story(app: DirscopeApp, pilot: Pilot) -> None:
         await saved(app, pilot)
-        await pilot.press("e", "enter")
-        await pilot.pause(0.3)
+        await pilot.press("e")
+        await until(pilot, lambda: "export this run as" in frame(pilot), "the question")
+        await pilot.press("enter")
+        await until(pilot, lambda: any(tmp_path.glob("dirscope-*.csv")), "a file")
         files = list(tmp_path.glob("dirscope-*.csv"))
         assert len(files) == 1
         assert files[0].read_text().startswith("run,curve,base,step")

@@ -78,7 +78,9 @@ def test_a_decomposition_is_a_run_of_the_session_and_the_curves_come_back() -> N
         assert run.recipe.experiment == "decompose"
         assert len(run.tables["parts"]) == len(rows)
         await pilot.press("s", "s")
-        assert "↑" in frame(pilot)
+        await until(pilot, lambda: "↑" in frame(pilot), "the sorted column")
+        label = f"scatter {len(tables.tables['scatter'])}"
+        await until(pilot, lambda: label in frame(pilot), "the tab of the scatter")
         await pilot.press("tab")
         await until(pilot, lambda: "encoder activation" in frame(pilot), "the scatter")
         await pilot.press("escape", "escape")
@@ -99,8 +101,8 @@ def test_a_session_that_ended_with_tables_opens_with_them_over_its_curves() -> N
 
     async def again(app: DirscopeApp, pilot: Pilot) -> None:
         await until(pilot, lambda: isinstance(app.screen, TablesScreen), "the tables")
-        assert "encoder explained" in frame(pilot)
-        assert "0002, done" in frame(pilot)
+        await until(pilot, lambda: "encoder explained" in frame(pilot), "the numbers")
+        assert "saved 0002" in frame(pilot)
         await pilot.press("escape")
         assert app.screen is app.probe
         assert app.probe.recipe.experiment == "probe"
@@ -159,7 +161,7 @@ def test_other_kinds_and_their_options_are_one_row_away() -> None:
         assert isinstance(app.screen, Choose)
         kinds = [key for key, _ in app.screen._options]
         await pilot.press(*["down"] * kinds.index("token-embedding"), "enter")
-        await until(pilot, lambda: isinstance(app.screen, EditText), "options")
+        await until(pilot, lambda: isinstance(app.screen, EditText) and "ctrl+s done" in frame(pilot), "options")
         await pilot.press("ctrl+s")
         await until(pilot, lambda: edits.count_of(probe.recipe, "token-embedding") == 1, "the kind")
         await saved(app, pilot)
@@ -169,9 +171,8 @@ def test_other_kinds_and_their_options_are_one_row_away() -> None:
         await pilot.press("o")
         assert isinstance(app.screen, EditText)
         await pilot.press(*"\nplus", "ctrl+s")
-        await pilot.pause(0.1)
+        await until(pilot, lambda: "is not TOML" in frame(pilot), "the reason")
         assert isinstance(app.screen, EditText), "what is no TOML stays, with the reason"
-        assert "is not TOML" in frame(pilot)
         await pilot.press("escape")
         assert edits.count_of(probe.recipe, "token-embedding") == 1
 

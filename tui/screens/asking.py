@@ -91,7 +91,7 @@ def decompose_curve(screen: ProbeScreen) -> None:
     data = edits.with_experiment(screen.recipe, "decompose", {}).data()
     vector = {"kind": "vector", "label": curve.summary.label, "data": packed(curve.direction)}
     recipe = parse_recipe({**data, "directions": [vector]})
-    screen.app.push_screen(TablesScreen(screen, recipe, f"{curve.summary.label} as a sum of features"))
+    screen.app.push_screen(TablesScreen(screen, recipe, title=f"{curve.summary.label} as a sum of features"))
 
 
 def open_workbench(screen: ProbeScreen) -> None:

@@ -58,6 +58,10 @@ class HostScreen(Screen[None]):
         self._waiting: dict[int, Callable[[Answer], None]] = {}
         """What is done with the answers to questions, by their ids."""
         self._guest: tuple[int, Guest] | None = None
+        self.left_behind: Guest | None = None
+        """A lab that was left, to go on with when it is wanted again."""
+        self.stage: tuple[Path, Guest] | None = None
+        """A replayed run of tables, and what it is shown on."""
         self._overtaken = False
         """Whether a guest's run ended this screen's own."""
         self.warned: set[str] = set()
@@ -76,10 +80,17 @@ class HostScreen(Screen[None]):
     def start_run(self) -> None:
         """Compute what it shows."""
 
-    def ask(self, question: Question, then: Callable[[Answer], None]) -> None:
-        """Have something found out at the recipe's site; a newer question of the same sort makes an older one moot."""
+    def change(self, edit: Callable[[Recipe], Recipe]) -> None:
+        """Change the recipe and compute it."""
+
+    def ask(self, question: Question, then: Callable[[Answer], None], recipe: Recipe | None = None) -> None:
+        """Have something found out at the recipe's site; a newer question of the same sort makes an older one moot.
+
+        Args:
+            recipe: a guest's, in place of its own.
+        """
         if self.bridge is not None:
-            self._waiting[self.bridge.ask(self.recipe, question)] = then
+            self._waiting[self.bridge.ask(recipe or self.recipe, question)] = then
 
     def answer_in(self, dialog: Reading, question: Question) -> None:
         """Show a dialog that waits for the answer to a question."""

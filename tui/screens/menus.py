@@ -23,11 +23,11 @@ from tui import edits
 from tui.messages import KindToggled
 from tui.player import Player
 from tui.screens.dialogs import Choose, EditText, TwoPrompts
-from tui.screens.experiment import ExperimentScreen
-from tui.screens.host import HostScreen
-from tui.screens.running import as_text, session_of, title_of, unused
+from tui.screens.guest import GuestScreen
+from tui.screens.opening import screen_of
+from tui.screens.running import as_text, session_of, unused
 from tui.screens.showing import play_again, show_stored
-from tui.screens.tables import TablesScreen
+from tui.screens.steering import SteeringScreen
 from tui.widgets.direction_list import kinds_in_order
 
 if TYPE_CHECKING:
@@ -110,17 +110,20 @@ def pick_experiment(screen: ProbeScreen) -> None:
         except DirscopeError as error:
             screen.complain(str(error))
             return
-        screen.app.push_screen(screen_of(screen, recipe))
+        screen.app.push_screen(_left_behind(screen, recipe) or screen_of(screen, recipe))
 
     labels = [(e.name, f"{e.name:<21}{e.summary}") for e in EXPERIMENTS.values() if e.name != "probe"]
     screen.app.push_screen(Choose("experiment on this prompt, token and hook", sorted(labels), wide=True), use)
 
 
-def screen_of(host: HostScreen, recipe: Recipe) -> ExperimentScreen | TablesScreen:
-    """The screen that shows an experiment."""
-    if EXPERIMENTS[recipe.experiment].tables:
-        return TablesScreen(host, recipe, title_of(recipe))
-    return ExperimentScreen(host, recipe)
+def _left_behind(screen: ProbeScreen, recipe: Recipe) -> GuestScreen | None:
+    """The lab of this experiment at this very place that was left before; composed vectors and all."""
+    lab = screen.left_behind
+    if not isinstance(lab, SteeringScreen) or lab.recipe.experiment != recipe.experiment:
+        return None
+    same = all(getattr(lab.recipe, name) == getattr(recipe, name) for name in ("model", "population", "sae", "seed"))
+    where = all(getattr(lab.recipe.site, n) == getattr(recipe.site, n) for n in ("prompt", "position", "write", "bos"))
+    return lab.again() if same and where else None
 
 
 def pick_kind(screen: ProbeScreen) -> None:

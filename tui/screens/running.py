@@ -14,7 +14,9 @@ from textual.binding import Binding
 from textual.screen import Screen
 
 from engine.errors import DirscopeError
+from engine.experiments import EXPERIMENTS
 from engine.recipe import Recipe
+from sessions.chart import Drawable
 from sessions.export import FORMATS, Part, export
 from sessions.reader import recorded_status
 from tui import edits
@@ -35,12 +37,12 @@ class Shown(Guest, Protocol):
 
 def title_of(recipe: Recipe) -> str:
     """What is computed where, on one line."""
-    n = sum(spec.count for spec in recipe.bases)
+    n = recipe.n_bases
     kinds = sum(spec.count for spec in recipe.directions)
     weights = "" if recipe.model.weights == "trained" else " untrained"
-    path = f"{recipe.path.mode} {recipe.path.steps} steps"
+    path = f" · {recipe.path.mode} {recipe.path.steps} steps" if EXPERIMENTS[recipe.experiment].has_paths else ""
     name = recipe.model.name.rstrip("/").rsplit("/", 1)[-1]
-    return f"{recipe.experiment} · {name}{weights} · {recipe.site.write} · {n} bases x {kinds} directions · {path}"
+    return f"{recipe.experiment} · {name}{weights} · {recipe.site.write} · {n} bases x {kinds} directions{path}"
 
 
 def edit(screen: Screen[None], recipe: Recipe, then: Callable[[Recipe], object]) -> None:
@@ -72,8 +74,22 @@ def stop_or_go_on(screen: Shown, host: HostScreen) -> str:
     return "going on"
 
 
-def export_from(screen: Screen[Any], folder: Path | None, view: str | None) -> None:
-    """Ask for a format and write a run into the current directory."""
+def export_from(
+    screen: Screen[Any],
+    folder: Path | None,
+    view: str | None,
+    table: str | None = None,
+    chart: Drawable | None = None,
+) -> None:
+    """Ask for a format and write a run into the current directory.
+
+    Args:
+        screen: which asks.
+        folder: of the run.
+        view: the picture by name.
+        table: which rows, of a run with several tables.
+        chart: the picture as it stands on the screen, in place of one by name.
+    """
     if folder is None:
         screen.notify("This run is not on disk to its end yet: stop it, or wait.", severity="warning", markup=False)
         return
@@ -83,7 +99,9 @@ def export_from(screen: Screen[Any], folder: Path | None, view: str | None) -> N
             return
         file = unused(Path.cwd() / f"dirscope-{session_of(folder)}{folder.name}.{form}")
         try:
-            export(folder, form, file, Part(view=view if form in ("svg", "png") else None, draw=as_text))
+            picture = form in ("svg", "png")
+            part = Part(table=None if picture else table, view=view if picture else None, chart=chart, draw=as_text)
+            export(folder, form, file, part)
         except DirscopeError as error:
             screen.notify(str(error), severity="error", timeout=10, markup=False)
         else:
@@ -94,7 +112,10 @@ def export_from(screen: Screen[Any], folder: Path | None, view: str | None) -> N
         "svg": "svg  this picture",
         "png": "png  this picture",
     }
-    order = ["md", "svg", "png", *(f for f in FORMATS if f not in ("md", "svg", "png"))]
+    others = [f for f in FORMATS if f not in ("md", "svg", "png") and (f != "py" or table is None)]
+    order = ["md", "svg", "png", *others]
+    if table is not None:
+        said |= {form: f"{form:<8}the rows of {table}" for form in ("csv", "parquet", "jsonl")}
     screen.app.push_screen(Choose("export this run as", [(f, said.get(f, f)) for f in order]), use)
 
 

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, Final
 from textual.widgets import Input
 
 from engine.errors import DirscopeError
-from engine.results import CurveResult, Event, RunStarted
+from engine.experiments import EXPERIMENTS
+from engine.results import CurveResult, Event, RunEnded, RunStarted
 from sessions.catalogue import RUNS
 from sessions.reader import Run, read_run
 from tui.edits import as_curves
 from tui.picture import Picture
-from tui.screens.experiment import ExperimentScreen
-from tui.screens.running import title_of
-from tui.screens.tables import TablesScreen
+from tui.player import Player
+from tui.screens.opening import screen_of
 from tui.widgets.direction_list import DirectionList
 
 if TYPE_CHECKING:
@@ -40,13 +40,10 @@ def show_stored(screen: ProbeScreen, folder: Path) -> None:
         screen.complain(str(error))
         return
     _show_curves(screen, below or replace(run, events=tuple(e for e in run.events if not _is_curve(e[1]))))
-    if crowd:
-        events = [event for _, event in run.events]
-        screen.app.push_screen(ExperimentScreen(screen, run.recipe, events, folder))
-    elif run.tables and not run.curves:
-        title = f"{title_of(run.recipe)}, {folder.name}, {run.record.get('why') or run.status}"
+    if crowd or (run.tables and not run.curves):
         host = screen if screen.bridge is not None else None
-        screen.app.push_screen(TablesScreen(host, run.recipe, title, rows=list(run.rows), folder=folder))
+        events = tuple(event for _, event in run.events)
+        screen.app.push_screen(screen_of(host, run.recipe, events, folder))
 
 
 def _is_curve(event: Event) -> bool:
@@ -99,6 +96,14 @@ def _play_due(screen: ProbeScreen) -> None:
     if player is None:
         return
     for event in player.due():
+        if isinstance(event, RunStarted):
+            _set_stage(screen, player)
+        if screen.stage is not None:
+            screen.folder = player.folder
+            screen.stage[1].take(event)
+            if isinstance(event, RunEnded):
+                screen.stage[1].kept(player.folder)
+            continue
         if isinstance(event, RunStarted) and player.recipe != screen.recipe:
             screen.recipe = player.recipe
             screen.query_one("#prompt", Input).value = screen.recipe.site.prompt
@@ -109,6 +114,17 @@ def _play_due(screen: ProbeScreen) -> None:
         screen.playing.stop()
         screen.playing = None
         screen.mark_stale()
+
+
+def _set_stage(screen: ProbeScreen, player: Player) -> None:
+    """A run of tables is played on a screen of its own, over the curves of the runs before it."""
+    if screen.stage is not None and screen.stage[0] == player.folder:
+        return  # it was stopped, and goes on
+    screen.stage = None
+    if EXPERIMENTS[player.recipe.experiment].tables:
+        stage = screen_of(None, player.recipe)
+        screen.stage = player.folder, stage
+        screen.app.push_screen(stage)
 
 
 def play_again(screen: ProbeScreen) -> None:

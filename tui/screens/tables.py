@@ -6,6 +6,7 @@ Shows the events of one run; knows its host, which has it computed. Also shows s
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Final
@@ -13,42 +14,35 @@ from typing import Any, ClassVar, Final
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical
-from textual.screen import Screen
-from textual.widgets import DataTable, Footer, Static, Tab, Tabs
+from textual.widget import Widget
+from textual.widgets import DataTable, Tab, Tabs
 
 from engine.recipe import Recipe
-from engine.results import Event, Note, Progress, RowResult, RunEnded, RunStarted
-from sessions.chart import Chart
+from engine.results import Event, RowResult
+from sessions.chart import Drawable
 from sessions.digest import splice_lines
+from sessions.maps import MAPS
 from sessions.pictures import PICTURES, picture_of
-from sessions.printable import printable
-from sessions.reader import recorded_status
-from sessions.timeleft import TimeLeft
-from tui.screens import running
-from tui.screens.dialogs import Help
+from tui import edits
+from tui.screens.guest import RUN_KEYS, GuestScreen
 from tui.screens.host import HostScreen
 from tui.widgets.curve_plot import CurvePlot
 from tui.widgets.rows import cell, in_order
 
-REFRESH_SECONDS: Final = 1 / 4
+VECTOR: Final = "vector"
+"""A column of base64, for recipes rather than for eyes."""
 RESORT_SECONDS: Final = 2.0
 """A table that grows is sorted again at most this often."""
 
 
-class TablesScreen(Screen[None]):
+class TablesScreen(GuestScreen):
     """Tables of one run.
 
     Args:
-        host: has it computed; None where the run is on disk.
-        recipe: what to compute.
-        title: what it is, for people.
-        rows: of a run on disk.
+        host, recipe, events, folder, title: as of any guest.
         first: the table to show as soon as it has rows, and the column that it is sorted by.
-        folder: of a run on disk.
     """
 
-    VERTICAL_BREAKPOINTS = [(0, "-short"), (22, "-tall")]  # noqa: RUF012 (an instance variable upstream)
     HELP = """\
 ## Tables
 
@@ -56,32 +50,23 @@ Rows of a run as they come, and a picture where a table has one. **tab** goes to
 column (or press a column's head), **r** the other way. What never happens comes last.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q", "leave", "back", id="tables.back", tooltip="Stop what runs and go back"),
         Binding("s", "sort", "sort", id="tables.sort", tooltip="Sort by the next column"),
         Binding("r", "reverse", "reverse", id="tables.reverse", tooltip="Sort the other way"),
-        Binding("t", "edit", "edit", id="tables.edit", tooltip="Edit bases, directions, path and options as TOML"),
-        Binding("space", "pause", "stop/go on", id="tables.pause", tooltip="Stop, keeping all; or go on from there"),
-        Binding("e", "export", "export", id="tables.export", tooltip="A report, a picture or the numbers"),
-        Binding("question_mark,f1", "help", "help", id="tables.help", tooltip="What is shown and every key"),
+        Binding("a", "add", "add", id="tables.add", tooltip="Add the row's vector to the main screen's directions"),
         Binding("tab", "next_table", "table", id="tables.next", tooltip="The next table", priority=True),
+        *RUN_KEYS,
     ]
 
     def __init__(
         self,
         host: HostScreen | None,
         recipe: Recipe,
-        title: str,
-        rows: list[RowResult] | None = None,
-        first: tuple[str, str] | None = None,
+        events: tuple[Event, ...] = (),
         folder: Path | None = None,
+        title: str = "",
+        first: tuple[str, str] | None = None,
     ) -> None:
-        super().__init__()
-        self._host = host
-        self.recipe = recipe
-        self._title = title
         self.tables: dict[str, list[dict[str, Any]]] = {}
-        self._status = "starting"
-        self._notes: list[str] = []
         self._current = ""
         self._sorts: dict[str, tuple[str, bool]] = {}
         """By table: the column it is sorted by, and whether downwards."""
@@ -89,79 +74,65 @@ column (or press a column's head), **r** the other way. What never happens comes
         self._drawn: tuple[object, ...] = ()
         self._tabbed = -1
         """Rows when the tabs were last named."""
-        self._said = ("", "")
-        """What stands around the table."""
         self._filled: tuple[object, ...] = ()
         self._ordered = 0.0
-        self.folder = folder
-        """Of the run, once it is on disk to its end."""
-        self._left = ""
-        self._time = TimeLeft()
-        self.ended = rows is not None
-        """Whether the run is over."""
-        for row in rows or []:
-            self.take(row)
-        if rows is not None:
-            self._status = "from disk"
+        self._leader: GuestScreen | None = None
+        self._source: Sequence[Event] = ()
+        self._pulled = 0
+        super().__init__(host, recipe, events, folder, title)
 
-    def compose(self) -> ComposeResult:
-        yield Static(id="tables-head", markup=False)
+    def body(self) -> ComposeResult:
         yield Tabs(id="tables-tabs")
-        with Vertical(id="tables-body"):
-            yield CurvePlot(id="tables-plot", titled=True)
-            yield DataTable(id="tables-rows", cursor_type="row", zebra_stripes=True)
-        yield Static(id="tables-notes", markup=False)
-        yield Footer(show_command_palette=False, compact=True)
+        yield CurvePlot(id="tables-plot", titled=True)
+        yield DataTable(id="tables-rows", cursor_type="row", zebra_stripes=True)
 
-    def on_mount(self) -> None:
+    def start_focus(self) -> Widget:
         self.query_one("#tables-plot").can_focus = False
-        self.query_one(DataTable).focus()
-        self.set_interval(REFRESH_SECONDS, self._paint)
-        if self._host is not None and not self.ended:
-            self._host.run_for(self, self.recipe)
-        self._paint()
+        return self.query_one(DataTable)
+
+    @classmethod
+    def beside(cls, leader: GuestScreen, events: Sequence[Event]) -> TablesScreen:
+        """The tables of a run that another screen shows, growing as long as that does.
+
+        Args:
+            leader: whose run it is.
+            events: its rows, a list that grows.
+        """
+        screen = cls(None, leader.recipe, title=leader.heading)
+        screen._leader, screen._source = leader, events
+        return screen
+
+    def _follow(self, leader: GuestScreen) -> None:
+        for event in self._source[self._pulled :]:
+            self.result(event)
+        self._pulled = len(self._source)
+        self.status, self.ended, self.folder = leader.status, leader.ended, leader.folder
+
+    def result(self, event: Event) -> None:
+        if isinstance(event, RowResult):
+            self.tables.setdefault(event.table, []).append(dict(event.values))
+
+    @property
+    def table(self) -> str | None:
+        return self._current or None
+
+    def remarks(self) -> list[str]:
+        return splice_lines(self.tables.get(self._current, []))
+
+    @property
+    def picture(self) -> str | None:
+        return self._current if self._current in PICTURES else None
 
     @property
     def _sorted(self) -> tuple[str, bool] | None:
         return self._sorts.get(self._current)
 
-    # What the host passes on
-
-    def take(self, event: Event) -> None:
-        """One more event of the run."""
-        match event:
-            case RowResult(table, values):
-                self.tables.setdefault(table, []).append(dict(values))
-            case Progress(text, done, total):
-                self._status = f"{text}: {done} of {total}" if total else text
-                self._left = self._time.after(done, total, time.monotonic()) if total else ""
-            case Note(text):
-                self._notes.append(text)
-            case RunStarted(info):
-                self._notes += list(info.get("warnings", []))
-            case RunEnded(status, why):
-                self._status, self._left = why or status, ""
-                self.ended = True
-            case _:
-                pass
-
-    def kept(self, folder: Path) -> None:
-        """The run is whole on disk."""
-        self.folder = folder
-        stopped = recorded_status(folder) != "done"
-        self._status = f"stopped {folder.name}, space goes on" if stopped else f"saved {folder.name}"
-
-    def failed(self, why: str) -> None:
-        """The run ended in an error."""
-        self._status, self._left = "failed", ""
-        self.ended = True
-        self._notes.append(why)
-
     # Drawing
 
-    def _paint(self) -> None:
+    def paint(self) -> None:
+        if self._leader is not None:
+            self._follow(self._leader)
         total = sum(len(rows) for rows in self.tables.values())
-        self._say()
         if total != self._tabbed:
             self._tabbed = total
             self._show_tabs()
@@ -171,36 +142,24 @@ column (or press a column's head), **r** the other way. What never happens comes
         self._drawn = state
         rows = self.tables[self._current]
         plot = self.query_one(CurvePlot)
-        plot.display = self._current in PICTURES
+        plot.display = self._current in PICTURES and self._current not in MAPS  # which have a screen of their own
         if plot.display:
             name, tables = self._current, {table: list(held) for table, held in self.tables.items()}
-            ascii = self._host is not None and self._host.ascii
+            ascii = self.ascii
 
-            def make() -> Chart | None:
+            def make() -> Drawable | None:
                 made = picture_of(name, tables)
                 return None if made is None else replace(made, ascii=ascii)
 
             plot.show((total, name), make)
         self._fill(rows)
 
-    def _say(self) -> None:
-        """Bring the lines around the table up to date; whatever has not changed is left alone."""
-        left = f" · {self._left}" if self._left else ""
-        lines = [*self._notes, *splice_lines(self.tables.get(self._current, []))]
-        said = (f" {printable(self._status)}{left} · {self._title}", "\n".join(printable(n) for n in lines))
-        if said != self._said:
-            self._said = said
-            self.query_one("#tables-head", Static).update(said[0])
-            notes = self.query_one("#tables-notes", Static)
-            notes.update(said[1])
-            notes.display = bool(lines)
-
     def _show_tabs(self) -> None:
         tabs = self.query_one(Tabs)
         shown = {tab.id for tab in tabs.query(Tab)}
         for name, rows in self.tables.items():
             if f"table-{name}" not in shown:
-                tabs.add_tab(Tab(name, id=f"table-{name}"))
+                tabs.add_tab(Tab(f"{name} {len(rows)}", id=f"table-{name}"))
             else:
                 tabs.query_one(f"#table-{name}", Tab).label = f"{name} {len(rows)}"
         tabs.display = len(self.tables) > 1
@@ -214,7 +173,7 @@ column (or press a column's head), **r** the other way. What never happens comes
     def _fill(self, rows: list[dict[str, Any]]) -> None:
         """Bring the table up to its rows: further ones are added, a sorted table is made again now and then."""
         table = self.query_one(DataTable)
-        names = list(dict.fromkeys(name for row in rows for name in row))
+        names = list(dict.fromkeys(name for row in rows for name in row if name != VECTOR))
         what = (self._current, tuple(names), self._sorted)
         if self._sorted is None and what == self._filled:
             for row in rows[table.row_count :]:
@@ -239,7 +198,8 @@ column (or press a column's head), **r** the other way. What never happens comes
         if chosen == self._current:
             return
         self._current = chosen
-        self._paint()
+        self.paint()
+        self.refresh_bindings()
 
     @on(DataTable.HeaderSelected)
     def _on_header(self, event: DataTable.HeaderSelected) -> None:
@@ -251,7 +211,7 @@ column (or press a column's head), **r** the other way. What never happens comes
 
     def _order(self, column: str, down: bool) -> None:
         self._sorts[self._current] = (column, down)
-        self._paint()
+        self.paint()
 
     def action_sort(self) -> None:
         rows = self.tables.get(self._current, [])
@@ -264,30 +224,21 @@ column (or press a column's head), **r** the other way. What never happens comes
         if self._sorted is not None:
             self._order(self._sorted[0], not self._sorted[1])
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Vectors are added where rows have some, and where there is something to add them to."""
+        if action == "add":
+            return self.host is not None and any(VECTOR in row for row in self.tables.get(self._current, [])[:1])
+        return super().check_action(action, parameters)
+
+    def action_add(self) -> None:
+        rows, at = in_order(self.tables[self._current], self._sorted), self.query_one(DataTable).cursor_row
+        host = self.host
+        if host is None or not self.ended or not 0 <= at < len(rows):
+            self.notify("A vector is added once the run is whole.", severity="warning")
+            return
+        label, vector = str(rows[at]["label"]), str(rows[at][VECTOR])
+        host.change(lambda recipe: edits.with_vector(recipe, label, vector))
+        self.notify(label, title="added to the directions of the main screen", markup=False)
+
     def action_next_table(self) -> None:
         self.query_one(Tabs).action_next_tab()
-
-    def action_edit(self) -> None:
-        host = self._host
-        if host is not None:
-            running.edit(
-                self,
-                self.recipe,
-                lambda recipe: self.app.switch_screen(TablesScreen(host, recipe, running.title_of(recipe))),
-            )
-
-    def action_pause(self) -> None:
-        if self._host is not None:
-            self._status = running.stop_or_go_on(self, self._host) or self._status
-            self._paint()
-
-    def action_export(self) -> None:
-        running.export_from(self, self.folder, self._current if self._current in PICTURES else None)
-
-    def action_help(self) -> None:
-        self.app.push_screen(Help(running.help_for(self)))
-
-    def action_leave(self) -> None:
-        if self._host is not None:
-            self._host.say_goodbye()
-        self.dismiss(None)

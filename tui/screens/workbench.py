@@ -236,7 +236,7 @@ features fire on more than half of all tokens, *rare* ones on fewer than one in 
 
     def _run(self, experiment: str, title: str, first: tuple[str, str] | None = None, **options: Any) -> None:
         recipe = edits.with_experiment(self._host.recipe, experiment, options)
-        self.app.push_screen(TablesScreen(self._host, recipe, title, first=first))
+        self.app.push_screen(TablesScreen(self._host, recipe, title=title, first=first))
 
     def action_decompose(self) -> None:
         chosen: dict[str, Any] = {} if self.selected is None else {"feature": self.selected.index}

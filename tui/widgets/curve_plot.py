@@ -13,7 +13,7 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widget import Widget
 
-from sessions.chart import Chart, HeatMap
+from sessions.chart import Drawable
 from tui.messages import CursorMoved
 from tui.plotting import draw
 
@@ -42,6 +42,8 @@ KL, L2, cosine or KL as a share of its end along each direction; a letter at a c
         Binding("right,l", "cursor(1, 0)", "cursor", show=False, id="plot.right"),
         Binding("shift+left", "cursor(-10, 0)", "10 steps back", show=False, id="plot.left10"),
         Binding("shift+right", "cursor(10, 0)", "10 steps on", show=False, id="plot.right10"),
+        Binding("shift+up", "cursor(0, -4)", "4 curves up", show=False, id="plot.up4"),
+        Binding("shift+down", "cursor(0, 4)", "4 curves down", show=False, id="plot.down4"),
         Binding("up,k", "cursor(0, -1)", "curve", show=False, id="plot.up", tooltip="Select the curve before"),
         Binding("down,j", "cursor(0, 1)", "curve", show=False, id="plot.down"),
     ]
@@ -58,7 +60,7 @@ KL, L2, cosine or KL as a share of its end along each direction; a letter at a c
         """`titled`: whether what the axes show stands in the border."""
         super().__init__(id=id)
         self._titled = titled
-        self._make: Callable[[], Chart | HeatMap | None] | None = None
+        self._make: Callable[[], Drawable | None] | None = None
         self._of: tuple[object, ...] = ()
         self._text = Text("")
         self._drawing: Future[None] | None = None
@@ -68,7 +70,7 @@ KL, L2, cosine or KL as a share of its end along each direction; a letter at a c
         self.drawings = 0
         """Charts drawn so far."""
 
-    def show(self, of: tuple[object, ...], make: Callable[[], Chart | HeatMap | None]) -> None:
+    def show(self, of: tuple[object, ...], make: Callable[[], Drawable | None]) -> None:
         """Draw a chart when the drawer is free; a newer one replaces it.
 
         Args:
