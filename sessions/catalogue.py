@@ -8,8 +8,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-import os
-import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +24,10 @@ SESSION_FILE: Final = "session.json"
 RUNS: Final = "runs"
 
 
+TITLE_FILE: Final = "title.json"
+"""What a session or run is called by its user."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """One line of `sessions list`."""
@@ -37,6 +39,11 @@ class Entry:
     changed: datetime
     prompt: str
     status: str
+    title: str = ""
+    """What it was called by its user; empty where nobody did."""
+    model: str = ""
+    experiment: str = ""
+    """Of its last run."""
 
 
 class Session:
@@ -176,48 +183,36 @@ def entries(sessions: Path) -> list[Entry]:
     found = []
     for folder in sessions.iterdir() if sessions.is_dir() else []:
         is_session = (folder / SESSION_FILE).exists() or (folder / RUNS).is_dir()
-        if not folder.is_dir() or not (is_session or is_run(folder)):
+        if folder.name.startswith(".") or not folder.is_dir() or not (is_session or is_run(folder)):
             continue
-        prompt, status, runs = "", "damaged", 0
+        prompt, status, runs, model, experiment = "", "damaged", 0, "", ""
         try:
             folders = run_folders(folder)
             runs = len(folders)
-            record = json.loads((folders[-1] / "run.json").read_text(encoding="utf-8"))
-            prompt = record.get("site", {}).get("prompt", "")
-            status = record["status"]
-        except (DirscopeError, OSError, ValueError, KeyError):
+            record = json.loads((folders[-1] / RECORD_FILE).read_text(encoding="utf-8"))
+            prompt = str(record.get("site", {}).get("prompt", ""))
+            model = str(record.get("model", {}).get("name", ""))
+            experiment = str(record.get("experiment", ""))
+            status = str(record["status"])
+        except (DirscopeError, OSError, ValueError, KeyError, AttributeError):
             pass
         changed = datetime.fromtimestamp(folder.stat().st_mtime, UTC)
-        found.append(Entry(folder.name, folder, is_session, runs, changed, prompt, status))
+        title = title_of(folder)
+        found.append(Entry(folder.name, folder, is_session, runs, changed, prompt, status, title, model, experiment))
     return sorted(found, key=lambda e: e.changed, reverse=True)
 
 
-def remove(name: str, sessions: Path) -> None:
-    """Delete a session or batch run of the sessions directory, and nothing else.
-
-    Raises:
-        UsageError: The name is a path, or nothing there has it.
-        RunFolderError: What has it is neither a run nor a session.
-    """
-    folder = sessions / name
-    if not name or name in (".", "..", "~") or "/" in name or os.sep in name:
-        raise UsageError(f"'{name}' is not the name of a session: see dirscope sessions list.")
-    if not folder.is_dir():
-        raise UsageError(f"There is no session '{name}' in {sessions}: see dirscope sessions list.")
-    if not _is_ours(folder):
-        raise RunFolderError(f"{folder} is neither a run folder nor a session, so it is left alone.")
-    shutil.rmtree(folder)
+def title_of(folder: Path) -> str:
+    """What its user calls it; empty where nobody named it."""
+    try:
+        return str(json.loads((folder / TITLE_FILE).read_text(encoding="utf-8"))["title"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
-def _is_ours(folder: Path) -> bool:
-    """Whether a file of ours says so: a name that others use too, like recipe.toml, is not enough."""
-    for name in (SESSION_FILE, RECORD_FILE):
-        try:
-            if "schema_version" in json.loads((folder / name).read_text(encoding="utf-8")):
-                return True
-        except (OSError, ValueError, TypeError):
-            continue
-    return False
+def whole_of(folder: Path) -> Path:
+    """The session that a run belongs to, or the run itself."""
+    return folder.parent.parent if folder.parent.name == RUNS else folder
 
 
 def show(folder: Path) -> list[str]:

@@ -22,8 +22,14 @@ class Places:
     """Directories of this user; none need exist yet."""
 
     sessions: Path
+    trash: Path
+    """Sessions that were thrown away, to be taken back or deleted for good."""
     vectors: Path
     """The library of saved steering vectors."""
+    config: Path
+    """The user's configuration, a file."""
+    state: Path
+    """What the app remembers between starts: the last copy, whether hints are still wanted."""
     cache: Path
     log: Path
     """The worker's log file."""
@@ -38,11 +44,21 @@ def places() -> Places:
     if home:
         root = Path(home).expanduser()
         return Places(
-            root / "sessions", root / "vectors", root / "cache", root / "log" / "worker.log", hub.expanduser()
+            sessions=root / "sessions",
+            trash=root / "trash",
+            vectors=root / "vectors",
+            config=root / "config.toml",
+            state=root / "state",
+            cache=root / "cache",
+            log=root / "log" / "worker.log",
+            models=hub.expanduser(),
         )
     return Places(
         sessions=platformdirs.user_data_path("dirscope") / "sessions",
+        trash=platformdirs.user_data_path("dirscope") / "trash",
         vectors=platformdirs.user_data_path("dirscope") / "vectors",
+        config=platformdirs.user_config_path("dirscope") / "config.toml",
+        state=platformdirs.user_state_path("dirscope"),
         cache=platformdirs.user_cache_path("dirscope"),
         log=platformdirs.user_log_path("dirscope") / "worker.log",
         models=hub.expanduser(),

@@ -6,6 +6,7 @@ Knows runs and charts; computes nothing that other modules do not.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +18,7 @@ from engine.expect import evaluate, parse_check
 from engine.experiments import EXPERIMENTS
 from engine.results import Note
 from sessions.blind import EXPERIMENT, told
+from sessions.bookmarks import bookmarks
 from sessions.cautions import cautions, footnotes, letters
 from sessions.caveats import caveats
 from sessions.chart import Chart, Drawable
@@ -53,7 +55,8 @@ def page(run: Run, file: Path | None = None, draw: Drawer | None = None) -> str:
         parts += [_test(run)]
     else:
         parts += [_table(name, rows) for name, rows in run.shown_tables.items()]
-    parts += [_pictures(charts(run, crowd), file, draw), _expectations(run), _caveats(run), _again(run)]
+    parts += [_pictures(charts(run, crowd), file, draw), _bookmarks(run)]
+    parts += [_expectations(run), _caveats(run), _again(run)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -258,6 +261,19 @@ def _pictures(found: Mapping[str, tuple[str, Drawable]], file: Path | None, draw
 
 def _test(run: Run) -> str:
     return "\n".join(["## Blind test", "", "```", *told(run), "```"])
+
+
+def _bookmarks(run: Run) -> str:
+    """What somebody marked, and thought of it."""
+    found = bookmarks(run.folder)
+    # Notes are people's words: on one line each, and no markup of ours.
+    lines = [f"- {_words(mark.place)}: {_words(mark.note)} ({mark.made[:10]})" for mark in found]
+    return "\n".join(["## Bookmarks and notes", "", *lines]) if found else ""
+
+
+def _words(text: str) -> str:
+    plain = " ".join(printable(text).split())
+    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", plain)
 
 
 def _expectations(run: Run) -> str:

@@ -5,26 +5,36 @@ Knows how the pieces are put together; the screen knows what they do.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Final
 
+from textual import on
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.message import Message
-from textual.screen import Screen
+from textual.screen import ModalScreen, Screen
 
 from engine.client import prepare_spawning
+from engine.errors import UsageError, did_you_mean
 from engine.recipe import Recipe, parse_recipe, with_overrides
 from engine.worker import WorkerOptions
-from sessions.catalogue import Session, run_folders
+from sessions.catalogue import Session, run_folders, whole_of
+from sessions.config import Config
 from sessions.paths import Places, make_private, places
 from sessions.reader import read_run
-from tui.actions import ACTIONS
+from tui import hints
 from tui.bridge import Bridge
 from tui.edits import as_curves
+from tui.everywhere import EVERYWHERE
+from tui.help import every_command
+from tui.keys import keymap
+from tui.messages import Branched
 from tui.player import Player
+from tui.screens import going
 from tui.screens.probe import ProbeScreen
+from tui.screens.showing import show_stored
 
 DEFAULT_PROMPT: Final = "Once upon a time, there was a little girl who"
 
@@ -35,7 +45,8 @@ class DirscopeApp(App[None]):
     CSS_PATH = "app.tcss"
     TITLE = "dirscope"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+q", "quit", "quit", id="quit", tooltip="Quit; everything is saved", priority=True),
+        Binding("ctrl+q", "quit", "quit", id="quit", tooltip="Quit; everything is saved", priority=True, show=False),
+        *(action.binding for action in EVERYWHERE.values()),
     ]
 
     def __init__(
@@ -45,19 +56,27 @@ class DirscopeApp(App[None]):
         where: Places,
         player: Player | None = None,
         opened: Path | None = None,
+        config: Config | None = None,
     ) -> None:
         super().__init__()
         self.animation_level = "none"
-        self._player = player
+        config = config or Config()
+        self.clipboard_way = config.clipboard
+        self.theme = checked_theme(config.theme, self.available_themes)
+        self.set_keymap(keymap(config.keys))
+        self.hints = hints.Hints(where.state, config.hints)
+        self._options = WorkerOptions(cache=where.cache, log=where.log)
+        self._sessions = where.sessions
+        prepare_spawning()  # before Textual takes over stderr, or no process can be spawned
         self.bridge: Bridge | None = None
         if player is None:
-            prepare_spawning()  # before Textual takes over stderr, or no process can be spawned
-            options = WorkerOptions(cache=where.cache, log=where.log)
-            self.bridge = Bridge(self._post_to_probe, options)
+            self.bridge = Bridge(self._post_to_probe, self._options)
         self.probe = ProbeScreen(recipe, self.bridge, session, player, opened)
+        if config.ascii:
+            self.probe.view = replace(self.probe.view, ascii=True)
 
     @classmethod
-    def fresh(cls, overrides: Sequence[str] = ()) -> DirscopeApp:
+    def fresh(cls, overrides: Sequence[str] = (), config: Config | None = None) -> DirscopeApp:
         """A new session with the default recipe and these overrides.
 
         Raises:
@@ -67,10 +86,10 @@ class DirscopeApp(App[None]):
         where = places()
         make_private(where.sessions)
         recipe = parse_recipe(with_overrides({"site": {"prompt": DEFAULT_PROMPT}}, overrides))
-        return cls(recipe, Session.new(where.sessions, recipe.model.name), where)
+        return cls(recipe, Session.new(where.sessions, recipe.model.name), where, config=config)
 
     @classmethod
-    def opening(cls, folder: Path) -> DirscopeApp:
+    def opening(cls, folder: Path, config: Config | None = None) -> DirscopeApp:
         """A session or run from disk, its last run shown; new runs join the session.
 
         Raises:
@@ -79,17 +98,17 @@ class DirscopeApp(App[None]):
         where, runs = places(), run_folders(folder)
         run = read_run(runs[-1])
         session = Session.growing_from(folder, where.sessions)
-        return cls(as_curves(run.recipe), session, where, opened=runs[-1])
+        return cls(as_curves(run.recipe), session, where, opened=runs[-1], config=config)
 
     @classmethod
-    def replaying(cls, folder: Path, speed: float = 1.0) -> DirscopeApp:
+    def replaying(cls, folder: Path, speed: float = 1.0, config: Config | None = None) -> DirscopeApp:
         """A run or all runs of a session, played back without a model.
 
         Raises:
             RunFolderError: It is neither, or damaged.
         """
         player = Player(run_folders(folder), speed)
-        return cls(player.recipe, None, places(), player)
+        return cls(player.recipe, None, places(), player, config=config)
 
     def on_mount(self) -> None:
         self.push_screen(self.probe)
@@ -104,15 +123,53 @@ class DirscopeApp(App[None]):
         if self.bridge is not None:
             self.bridge.stop()
 
+    def go_live(self, folder: Path) -> None:
+        """From a replay into a live run: the run is shown whole, and what is changed from here on is computed."""
+        if self.bridge is not None:  # the replay lies over the live screen
+            going.to_probe(self)
+            self.probe.drop_run()
+            show_stored(self.probe, folder)
+            return
+        self.bridge = Bridge(self._post_to_probe, self._options)
+        session = Session.growing_from(whole_of(folder), self._sessions)
+        view = self.probe.view
+        while len(self.screen_stack) > 2:
+            self.pop_screen()
+        self.probe = ProbeScreen(as_curves(read_run(folder).recipe), self.bridge, session, None, folder)
+        self.probe.view = view
+        self.switch_screen(self.probe)
+        self.bridge.start()
+
+    @on(Branched)
+    def _on_branched(self, message: Branched) -> None:
+        self.go_live(message.folder)
+
+    # What the user does
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Playing is on offer where something plays."""
+        if action != "do" or not parameters or str(parameters[0]) not in EVERYWHERE:
+            return True
+        if EVERYWHERE[str(parameters[0])].player:
+            return going.playing(self) is not None
+        return not isinstance(self.screen, ModalScreen)
+
+    def action_do(self, id: str) -> None:
+        """Do what an action of `EVERYWHERE` says."""
+        EVERYWHERE[id].do(self)
+
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """Every action of the main screen by name, then Textual's own."""
-        if screen is self.probe:
-            for action in ACTIONS:
-                yield SystemCommand(action.label, action.help, lambda a=action.action: self._run_action(a))
-            yield SystemCommand(
-                "ascii", "Draw curves without braille, or with it again", self.probe.action_toggle_ascii
-            )
+        """Everything that has a key on this screen, by name, then Textual's own."""
+        yield from every_command(screen)
         yield from super().get_system_commands(screen)
 
-    def _run_action(self, action: str) -> None:
-        self.call_later(self.probe.run_action, action)
+
+def checked_theme(name: str, themes: Mapping[str, object]) -> str:
+    """The theme itself.
+
+    Raises:
+        UsageError: There is none of this name.
+    """
+    if name not in themes:
+        raise UsageError(f"Unknown theme '{name}'{did_you_mean(name, themes)}")
+    return name

@@ -1,17 +1,20 @@
 """From a picture to a chart: which lines, marks and levels the main plot shows.
 
-Knows pictures and looks; does not know plotext or widgets.
+Knows pictures, axes and looks; does not know plotext or widgets.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from engine.results import CurveResult, Series, Sketch
 from sessions.chart import BRIGHT, DIM, GREY, Chart, Line, Mark
 from sessions.kinds import dimmed, look
+from tui.axes import axis_of, converted, coordinates, own
+from tui.panels import Panels
 from tui.picture import Picture
 
 LABELS = {
@@ -27,8 +30,8 @@ FEW_POINTS = 10
 MOST = 256
 """Of more curves, as in the replay of an experiment, some are drawn: more could not be told apart, and take long."""
 
-BESIDE = {"trained": "t", "reinitialised": "u"}
-"""Letters of the medians behind the curves, by the weights they are of; no kind of direction has them."""
+BEYOND = 1.5
+"""Where predicted KL is the axis, it ends this much behind the last threshold: the rest of a parabola is empty."""
 
 
 @dataclass(frozen=True)
@@ -43,56 +46,69 @@ class View:
     zoomed: bool = False
     """Only up to three times the threshold level."""
     ascii: bool = False
+    axis: str = ""
+    """Name of the x axis; the path's own unit where there is none."""
+    split: bool = False
+    """A small plot for each kind, or each run that is laid over, in place of one for all."""
 
 
-def chart(picture: Picture, view: View, beside: Picture | None = None) -> Chart:
-    """The chart of a picture, the medians of another one behind it."""
+@dataclass(frozen=True)
+class Behind:
+    """Another run, whose medians are seen behind the curves."""
+
+    picture: Picture
+    letter: str
+    name: str
+
+
+def chart(picture: Picture, view: View, behind: Sequence[Behind] = ()) -> Chart | Panels:
+    """The chart of a picture, the medians of other runs behind it; small multiples where the view asks for them."""
+    if view.split and len(panels := _split(picture, view, behind)) > 1:
+        return Panels(panels)
+    return one_chart(picture, view, behind)
+
+
+def one_chart(picture: Picture, view: View, behind: Sequence[Behind] = ()) -> Chart:
+    """All curves on one chart."""
     every = -(-len(picture.curves) // MOST)
-    curves, sketches = picture.curves[:: max(1, every)], list(picture.sketches.values())
-    shown: list[CurveResult | Sketch] = [*curves, *sketches]
-    stop = picture.info.get("path", {}).get("stop")
-    ends = [float(c.coordinate[-1]) for c in shown]
-    x_stop = float(stop or max(ends, default=1.0))
+    curves = picture.curves[:: max(1, every)]
+    known: list[CurveResult | Sketch] = [*curves, *picture.sketches.values()]
+    shown = [(curve, x) for curve in known if (x := coordinates(picture, curve, view.axis)) is not None]
+    x_stop = _x_stop(picture, view, shown)
     level = float(picture.info.get("level", 0.5))
-    typical = picture.typical_distance
     lines: list[Line] = []
     marks: list[Mark] = []
     if view.metric in ("kl", "share"):
-        lines.extend(_quadratics(picture, x_stop, view.metric))
-    if beside is not None and beside.unit == picture.unit:
-        lines.extend(_medians(beside, view.metric, typical))
-    for curve in curves:
-        style = look(curve.summary.kind)
-        series = picture.series(curve, view.metric)
-        place = _letter_x(curve.coordinate, series, view.metric)
-        lines.append(Line(curve.coordinate, series, style.rgb, style.letter, place))
-    for sketch in sketches:
-        style, series = look(sketch.kind), picture.series(sketch, view.metric)
-        place = _letter_x(sketch.coordinate, series, view.metric)
-        few = len(sketch.coordinate) < FEW_POINTS
-        lines.append(Line(sketch.coordinate, series, style.rgb, style.letter, place, points=few))
+        lines.extend(_quadratics(picture, x_stop, view))
+    for other in behind:
+        lines.extend(_medians(other, view, x_stop))
     y_start, y_stop = 0.0, None
     if view.metric == "cosine":
-        y_start = min((float(picture.series(c, "cosine").min()) for c in shown), default=0.0)
+        y_start = min((float(picture.series(c, "cosine").min()) for c, _ in shown), default=0.0)
         y_stop = 1.0
     if view.metric == "kl" and view.zoomed:
         y_stop = 3 * level
+    for curve, x in shown:
+        whole = isinstance(curve, CurveResult)
+        kind = curve.summary.kind if isinstance(curve, CurveResult) else curve.kind
+        style, series = look(kind), picture.series(curve, view.metric)
+        few = not whole and len(x) < FEW_POINTS
+        lines.append(Line(x, series, style.rgb, style.letter, _letter_x(x, series, view.metric), points=few))
     for curve in curves:
-        style, summary = look(curve.summary.kind), curve.summary
-        native = summary.native_norm if picture.unit == "L2" else summary.native_angle
-        marks.append(Mark(native, y_start, "+" if view.ascii else "▴", style.rgb))
-        if view.metric == "kl" and summary.threshold is not None:
-            marks.append(Mark(summary.threshold, level, "o" if view.ascii else "●", style.rgb))
+        marks.extend(_marks(picture, curve, view, y_start, level))
     some = f", one in {every} of {len(picture.curves)} curves" if every > 1 else ""
     verticals = []
-    if typical is not None and picture.unit == "L2":
+    typical = _typical(picture, view)
+    if typical is not None:
         verticals.append((typical, DIM))
     if 0 <= view.curve < len(picture.curves):
         selected = picture.curves[view.curve]
-        step = min(view.step, len(selected.coordinate) - 1)
-        x, y = float(selected.coordinate[step]), float(picture.series(selected, view.metric)[step])
-        verticals.append((x, GREY))
-        marks.append(Mark(x, y, "X" if view.ascii else "◆", BRIGHT))
+        x_selected = coordinates(picture, selected, view.axis)
+        if x_selected is not None:
+            step = min(view.step, len(x_selected) - 1)
+            at, y = float(x_selected[step]), float(picture.series(selected, view.metric)[step])
+            verticals.append((at, GREY))
+            marks.append(Mark(at, y, "X" if view.ascii else "◆", BRIGHT))
     return Chart(
         lines=tuple(lines),
         marks=tuple(marks),
@@ -102,28 +118,82 @@ def chart(picture: Picture, view: View, beside: Picture | None = None) -> Chart:
         levels=(level,) if view.metric == "kl" else (),
         floor=picture.noise_floor if view.metric == "kl" else None,
         verticals=tuple(verticals),
-        x_label=f"{'L2 distance' if picture.unit == 'L2' else 'angle, degrees'}{some}",
+        x_label=f"{axis_of(picture, view.axis).label}{some}",
         ascii=view.ascii,
     )
 
 
-def _medians(beside: Picture, metric: str, typical: float | None) -> list[Line]:
-    """The median curve of each kind of another run, at equal shares of the typical distance.
+def _split(picture: Picture, view: View, behind: Sequence[Behind]) -> tuple[tuple[str, Chart], ...]:
+    """A chart for each run where some are laid over, else for each kind; all to the same scale."""
+    parts: list[tuple[str, Chart]] = []
+    if behind:
+        parts.append(("this run", one_chart(picture, view)))
+        for other in behind:
+            parts.append((f"{other.letter}: {other.name}", one_chart(other.picture, replace(view, curve=-1))))
+    else:
+        kinds = dict.fromkeys(c.summary.kind for c in picture.curves)
+        chosen = picture.curves[view.curve] if 0 <= view.curve < len(picture.curves) else None
+        for kind in kinds:
+            of_kind = tuple(c for c in picture.curves if c.summary.kind == kind)
+            at = next((i for i, c in enumerate(of_kind) if c is chosen), -1)
+            alone = replace(picture, curves=of_kind, sketches={})
+            parts.append((f"{look(kind).letter} {kind}", one_chart(alone, replace(view, curve=at))))
+    x_stop = max((c.x_stop for _, c in parts), default=1.0)
+    heights = [float(np.max(line.y)) for _, c in parts for line in c.lines if not line.thin and len(line.y)]
+    lowest = min((c.y_start for _, c in parts), default=0.0)
+    top = next((c.y_stop for _, c in parts if c.y_stop is not None), max(heights, default=1.0) * 1.05 or 1.0)
+    return tuple((name, replace(c, x_stop=x_stop, y_start=lowest, y_stop=top)) for name, c in parts)
 
-    An untrained model's activations are far shorter, so that equal distances would compare nothing.
-    """
-    scale = 1.0
-    if beside.unit == "L2" and typical and beside.typical_distance:
-        scale = typical / beside.typical_distance
+
+def _x_stop(picture: Picture, view: View, shown: Sequence[tuple[CurveResult | Sketch, Series]]) -> float:
+    ends = max((float(x[-1]) for _, x in shown), default=1.0)
+    if view.axis in ("", own(picture)):
+        return float(picture.info.get("path", {}).get("stop") or ends)
+    if view.axis == "predicted":
+        reached = [converted(picture, c, c.summary.threshold, view.axis) for c in picture.curves]
+        return min(ends, BEYOND * max((r for r in reached if r is not None), default=ends)) or 1.0
+    return ends or 1.0
+
+
+def _marks(picture: Picture, curve: CurveResult, view: View, bottom: float, level: float) -> list[Mark]:
+    """The native length of a curve and its threshold."""
+    style, summary = look(curve.summary.kind), curve.summary
+    native = summary.native_norm if picture.unit == "L2" else summary.native_angle
+    marks = []
+    if native <= float(curve.coordinate[-1]):
+        at = converted(picture, curve, native, view.axis)
+        if at is not None:
+            marks.append(Mark(at, bottom, "+" if view.ascii else "▴", style.rgb))
+    crossed = converted(picture, curve, summary.threshold, view.axis)
+    if view.metric == "kl" and crossed is not None:
+        marks.append(Mark(crossed, level, "o" if view.ascii else "●", style.rgb))
+    return marks
+
+
+def _typical(picture: Picture, view: View) -> float | None:
+    """Where the typical distance between two real activations lies on the axis."""
+    name = view.axis or own(picture)
+    if name == "typical":
+        return 1.0
+    return picture.typical_distance if name == "L2" and picture.unit == "L2" else None
+
+
+def _medians(other: Behind, view: View, x_stop: float) -> list[Line]:
+    """The median curve of each kind of another run, where its own axis has them."""
     by_kind: dict[tuple[str, str], list[CurveResult]] = {}
-    for curve in beside.curves:
+    for curve in other.picture.curves:
         by_kind.setdefault((curve.summary.base_kind, curve.summary.kind), []).append(curve)
-    letter = BESIDE[beside.info["model"]["weights"]]
     lines = []
     for (_, kind), curves in by_kind.items():
-        if all(np.array_equal(c.coordinate, curves[0].coordinate) for c in curves):
-            x, y = curves[0].coordinate * scale, np.median([beside.series(c, metric) for c in curves], axis=0)
-            lines.append(Line(x, y, dimmed(look(kind).rgb), letter, _letter_x(x, y, metric)))
+        if not all(np.array_equal(c.coordinate, curves[0].coordinate) for c in curves):
+            continue
+        xs = [coordinates(other.picture, c, view.axis) for c in curves]
+        known = [x for x in xs if x is not None]
+        if len(known) == len(curves):
+            x, y = np.median(known, axis=0), np.median([other.picture.series(c, view.metric) for c in curves], axis=0)
+            inside = x <= x_stop * (1 + 1e-9)  # its path may be longer, and its letter is to be seen
+            x, y = x[inside], y[inside]
+            lines.append(Line(x, y, dimmed(look(kind).rgb), other.letter, _letter_x(x, y, view.metric)))
     return lines
 
 
@@ -132,12 +202,23 @@ def _letter_x(x: Series, y: Series, metric: str) -> float | None:
     return float(x[int(np.argmax(y >= 0.5))]) if metric == "share" else None
 
 
-def _quadratics(picture: Picture, x_stop: float, metric: str) -> list[Line]:
-    """The median quadratic prediction of each kind: what any smooth model would do near the base."""
-    by_kind: dict[str, list[float]] = {}
+def _quadratics(picture: Picture, x_stop: float, view: View) -> list[Line]:
+    """The quadratic prediction of each kind's median curve: what any smooth model would do near the base."""
+    by_kind: dict[str, list[tuple[float, CurveResult]]] = {}
     for curve in picture.curves:
-        end = float(curve.kl[-1]) if metric == "share" else 1.0
+        end = float(curve.kl[-1]) if view.metric == "share" else 1.0
         if end > 0:
-            by_kind.setdefault(curve.summary.kind, []).append(curve.summary.fisher / end)
-    x = np.linspace(0, x_stop, 60)
-    return [Line(x, x**2 / 2 * float(np.median(f)), look(kind).rgb, thin=True) for kind, f in by_kind.items()]
+            by_kind.setdefault(curve.summary.kind, []).append((curve.summary.fisher / end, curve))
+    lines = []
+    for kind, found in by_kind.items():
+        if view.axis in ("", own(picture)):
+            x = np.linspace(0, x_stop, 60)
+            y = x**2 / 2 * float(np.median([scaled for scaled, _ in found]))
+        else:
+            _, middle = sorted(found, key=lambda pair: pair[0])[(len(found) - 1) // 2]
+            along = coordinates(picture, middle, view.axis)
+            if along is None:
+                continue
+            x, y = along, middle.kl_quadratic / (float(middle.kl[-1]) if view.metric == "share" else 1.0)
+        lines.append(Line(x, y, look(kind).rgb, thin=True))
+    return lines

@@ -115,3 +115,11 @@ class CursorMoved(Message):
         super().__init__()
         self.steps = steps
         self.curves = curves
+
+
+class Branched(Message):
+    """A replay is to go on live from a run."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder

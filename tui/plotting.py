@@ -12,14 +12,17 @@ import numpy as np
 import plotext
 from rich.text import Text
 
-from sessions.chart import DIM, GREY, Chart, Drawable, HeatMap, Line, Mark, Surface
+from sessions.chart import DIM, GREY, Chart, HeatMap, Line, Mark, Surface
 from sessions.kinds import RGB
 from tui.heat import draw_heat
+from tui.panels import Grid, Panels, Shown, left_out
 from tui.surface import draw_surface
 
 
-def draw(chart: Drawable, width: int, height: int) -> Text:
+def draw(chart: Shown, width: int, height: int) -> Text:
     """The chart as text of exactly `width` x `height` cells, or a word where there is no room for one."""
+    if isinstance(chart, Panels):
+        return _draw_panels(chart, width, height)
     if isinstance(chart, HeatMap):
         return draw_heat(chart, width, height)
     if isinstance(chart, Surface):
@@ -66,6 +69,30 @@ def draw(chart: Drawable, width: int, height: int) -> Text:
     if chart.x_label and height >= 14:
         plotext.xlabel(chart.x_label)
     return Text.from_ansi(plotext.build().rstrip("\n"), no_wrap=True, end="")
+
+
+def _draw_panels(panels: Panels, width: int, height: int) -> Text:
+    """Charts beside and below each other, each under its name."""
+    grid = Grid.of(len(panels.parts), width, height)
+    hidden = left_out(panels.parts, grid)
+    shown = panels.parts[: grid.columns * grid.rows]
+    text = Text(no_wrap=True, end="")
+    for first in range(0, len(shown), grid.columns):
+        row = shown[first : first + grid.columns]
+        columns = []
+        for name, chart in row:
+            head = Text(f" {name}", style="bold")
+            if hidden and name == shown[-1][0]:
+                head.append(f"  ({hidden} more: no room)", style="not bold dim")
+            columns.append([head, *draw(chart, grid.width, grid.height - 1).split("\n")])
+        for i in range(grid.height):
+            for lines in columns:
+                line = lines[i] if i < len(lines) else Text()
+                line.truncate(grid.width, pad=True)
+                text.append_text(line)
+            text.append("\n")
+    text.right_crop(1)
+    return text
 
 
 def _scatter(chart: Chart, bottom: float, top: float) -> None:

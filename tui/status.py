@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from engine.recipe import Recipe
+from tui.axes import axis_of, coordinates
 from tui.charts import LABELS, View
 from tui.picture import METRICS, Picture
 
@@ -37,15 +39,18 @@ def status_text(screen: ProbeScreen, width: int) -> Text:
     return left
 
 
-def plot_title(mode: str, view: View, width: int, beside: str = "") -> str:
-    """What is plotted, the metrics to choose from and the kinds of path, the current ones underlined.
+def plot_title(mode: str, picture: Picture, view: View, width: int, beside: str = "") -> str:
+    """What is plotted, the metrics to choose from, the axis and the kinds of path, the current ones underlined.
 
     Where it is narrow the end is cut off, so that what cannot be seen elsewhere comes first.
     """
+    # The text is markup, and a pinned run is named by its token.
+    beside = beside.replace("[", "\\[")
+    axis = f"over {axis_of(picture, view.axis).title}" if view.axis else ""
     tabs = " ".join(f"[b u]{m}[/]" if m == view.metric else m for m in METRICS)
     paths = " ".join(f"[b u]{m}[/]" if m == mode else m for m in ("straight", "sphere"))
     label = LABELS[view.metric] if width >= 110 else ""
-    return " ── ".join(part for part in (beside, label, tabs, paths) if part)
+    return " ── ".join(part for part in (beside, axis, label, tabs, paths) if part)
 
 
 def readout(picture: Picture, view: View) -> str:
@@ -55,15 +60,26 @@ def readout(picture: Picture, view: View) -> str:
     curve = picture.curves[view.curve]
     step = min(view.step, len(curve.coordinate) - 1)
     value = float(picture.series(curve, view.metric)[step])
-    unit = "°" if picture.unit == "degrees" else " L2"
-    return f"{curve.summary.label}: {curve.coordinate[step]:.3g}{unit}, {view.metric} {value:.4g}"
+    return f"{curve.summary.label}: {place(picture, view)}, {view.metric} {value:.4g}"
+
+
+def place(picture: Picture, view: View) -> str:
+    """Where the cursor is, on the axis that is shown and, where that is another, in the path's own unit."""
+    curve = picture.curves[min(view.curve, len(picture.curves) - 1)]
+    step = min(view.step, len(curve.coordinate) - 1)
+    shown = []
+    for name in dict.fromkeys((view.axis, "")):
+        x, axis = coordinates(picture, curve, name), axis_of(picture, name)
+        if x is not None:
+            shown.append(f"{x[step]:.3g}{axis.sign}")
+    return f"{shown[0]} ({shown[1]})" if len(shown) > 1 else shown[0]
 
 
 def token_title(picture: Picture, view: View) -> str:
     """Where along which curve the next tokens are shown."""
     curve = picture.curves[min(view.curve, len(picture.curves) - 1)]
     step = min(view.step, len(curve.coordinate) - 1)
-    return f"next token at {curve.coordinate[step]:.3g}, KL {curve.kl[step]:.3g}"
+    return f"next token at {place(picture, view)}, KL {curve.kl[step]:.3g}"
 
 
 def _state(screen: ProbeScreen) -> str:
@@ -85,8 +101,14 @@ def _short(hook: str) -> str:
     return hook.replace("blocks.", "").replace("hook_", "")
 
 
-def site_text(picture: Picture) -> Text:
-    """Position, norm and distance of the base."""
+def recipe_line(recipe: Recipe) -> str:
+    """What else defines the picture: steps, how far, the level and the seed."""
+    stop = "" if recipe.path.stop == "auto" else f" to {recipe.path.stop}"
+    return f"{recipe.path.steps} steps{stop} seed {recipe.seed}"
+
+
+def site_text(picture: Picture, recipe: Recipe, width: int) -> Text:
+    """Position, norm and distance of the base, and what real activations are."""
     site = picture.site
     warnings = [*([picture.note] if picture.note else []), *picture.info.get("warnings", [])]
     text = Text(no_wrap=True, overflow="ellipsis")
@@ -95,6 +117,9 @@ def site_text(picture: Picture) -> Text:
         f"position {site['position']}{sort} · norm {site['norm']:.3g} ({site['norm_percentile']:.0f}th pct) · "
         f"{site['distance_from_mean']:.3g} from the mean · typical distance {picture.typical_distance:.3g}"
     )
+    if width >= 110:
+        texts = recipe.population
+        text.append(f" in {texts.n} of {texts.prompts.rsplit('/', 1)[-1]}, level {recipe.metrics.level:g} nats")
     if picture.noise_floor is not None:
         text.append(f" · noise floor {picture.noise_floor:.2g} nats")
     if warnings:

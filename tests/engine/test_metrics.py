@@ -88,7 +88,8 @@ def test_blocks_of_rows_do_not_change_the_result() -> None:
 def test_kl_of_float32_logits_is_that_of_float64_ones(offset: float) -> None:
     """At a vocabulary as large as GPT-2's, from far below the first step of a plateau to several nats.
 
-    The bound is four times the largest error seen; a constant on all logits, which means nothing, must not cost digits.
+    The bound is that of `kl`, three times the largest error seen on an Intel and an AMD processor, whose libraries add
+    in different orders; a constant on all logits, which means nothing, must not cost digits.
     """
     rng = torch.Generator().manual_seed(3)
     base = torch.randn(50257, generator=rng) * 3
@@ -100,7 +101,7 @@ def test_kl_of_float32_logits_is_that_of_float64_ones(offset: float) -> None:
     expected = torch.log1p((p * torch.expm1(d)).sum(-1))
     assert float(expected.min()) < 1e-10
     assert float(expected.max()) > 1
-    assert ((metrics.kl(base, rows) - expected).abs() < 1e-8 + 3e-7 * expected).all()
+    assert ((metrics.kl(base, rows) - expected).abs() < 1e-6 * (2 * expected).sqrt()).all()
 
 
 def test_top_tokens_are_sorted_softmax_probabilities() -> None:

@@ -17,9 +17,10 @@ from sessions.catalogue import run_folders
 from sessions.reader import read_run
 from tests.driving import SMALL, frame, play, saved, until, worker_pid
 from tui.app import DirscopeApp
-from tui.screens.dialogs import Choose, Help, TwoPrompts
+from tui.screens.dialogs import Help, TwoPrompts
 from tui.screens.painting import paint
 from tui.screens.probe import ProbeScreen
+from tui.screens.sessions import SessionsScreen
 from tui.widgets.curve_plot import CurvePlot
 from tui.widgets.direction_list import DirectionList
 from tui.widgets.token_strip import TokenStrip
@@ -134,9 +135,8 @@ def test_brackets_in_prompts_and_names_are_no_markup(home: Path) -> None:
     async def story(app: DirscopeApp, pilot: Pilot) -> None:
         await saved(app, pilot)
         await pilot.press("o")
-        assert isinstance(app.screen, Choose)
-        await until(pilot, lambda: "enter choose" in frame(pilot), "the list")
-        assert "x [/b] [bold] a" in frame(pilot)
+        assert isinstance(app.screen, SessionsScreen)
+        await until(pilot, lambda: "x [/b] [bold] a" in frame(pilot), "the list")
         await pilot.press("escape")
         app.probe.complain("no such thing: [/bad]")
         await until(pilot, lambda: "[/bad]" in frame(pilot), "the sentence", 5)
@@ -192,7 +192,7 @@ def test_a_session_directory_that_vanishes_is_said_and_the_app_goes_on(home: Pat
         await saved(app, pilot)
         shutil.rmtree(home / "sessions")
         (home / "sessions").write_text("in the way")
-        await pilot.press("y")
+        await pilot.press("y", "enter")
         assert "no run folder" in probe.problem
         await pilot.press("left")
         await until(pilot, lambda: "Cannot create" in frame(pilot), "the sentence")
@@ -313,7 +313,8 @@ def test_a_storm_of_resizes_leaves_the_app_alive(run_folder: Path) -> None:
 
 def test_help_names_every_key_and_the_palette_every_action(run_folder: Path) -> None:
     from tui.actions import ACTIONS
-    from tui.help import help_text
+    from tui.everywhere import EVERYWHERE
+    from tui.help import help_of
 
     async def story(app: DirscopeApp, pilot: Pilot) -> None:
         await until(pilot, lambda: app.probe.picture.ended, "the end of the replay", 20)
@@ -321,9 +322,12 @@ def test_help_names_every_key_and_the_palette_every_action(run_folder: Path) -> 
         assert isinstance(app.screen, Help)
         await pilot.press("escape")
         assert isinstance(app.screen, ProbeScreen)
-        commands = {c.title for c in app.get_system_commands(app.screen)}
-        assert {a.label for a in ACTIONS} <= commands
-        assert all(a.help in help_text(None) for a in ACTIONS)
+        commands = {c.help for c in app.get_system_commands(app.screen)}
+        text = help_of(app.screen)
+        for action in [*ACTIONS.values(), *EVERYWHERE.values()]:
+            on_offer = getattr(action, "when", "always") == "always"
+            assert (action.help in commands) == on_offer, "a replay has no model"
+            assert (action.help in text) == on_offer
         await pilot.press("ctrl+q")
         assert not app.is_running or app._exit
 

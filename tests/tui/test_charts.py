@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from engine.results import CurveResult, RunStarted, Summary
-from tui.charts import View, chart
+from tui.charts import Behind, View, one_chart
 from tui.picture import Picture
 
 X = np.linspace(0, 3, 31)
@@ -31,7 +31,7 @@ def picture(scale: float, power: float, typical: float = 2.0) -> Picture:
 
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 30.0])
 def test_the_share_of_a_parabola_is_its_dotted_prediction_whatever_its_height(scale: float) -> None:
-    dotted, line = chart(picture(scale, 2), View("share")).lines
+    dotted, line = one_chart(picture(scale, 2), View("share")).lines
     assert dotted.thin
     assert np.allclose(
         np.interp(X, dotted.x, dotted.y), line.y, atol=1e-3
@@ -42,7 +42,8 @@ def test_the_share_of_a_parabola_is_its_dotted_prediction_whatever_its_height(sc
 
 def test_a_plateau_lies_below_its_untrained_twin_at_equal_shares_of_the_typical_distance() -> None:
     behind, twin = picture(20.0, 6, typical=8.0), picture(1e-3, 2, typical=0.5)
-    lines = [line for line in chart(twin, View("share", curve=-1), behind).lines if not line.thin]
+    view = View("share", curve=-1, axis="typical")
+    lines = [line for line in one_chart(twin, view, [Behind(behind, "t", "trained")]).lines if not line.thin]
     median, own = lines
     assert median.letter == "t"
     assert np.allclose(median.x, own.x)
@@ -51,6 +52,6 @@ def test_a_plateau_lies_below_its_untrained_twin_at_equal_shares_of_the_typical_
 
 
 def test_a_curve_that_stays_at_zero_has_no_share() -> None:
-    lines = chart(picture(0.0, 2), View("share")).lines
+    lines = one_chart(picture(0.0, 2), View("share")).lines
     assert len(lines) == 1
     assert not np.asarray(lines[0].y).any()

@@ -62,7 +62,7 @@ def test_version_is_that_of_the_distribution(tmp_path: Path) -> None:
 
 def test_built_in_recipes_named_in_the_help_are_there() -> None:
     from sessions.batch import builtin_names, find_recipe
-    from tui.cli import EPILOG
+    from tui.arguments import EPILOG
 
     assert ", ".join(builtin_names()) in " ".join(EPILOG.split())
     for name in builtin_names():
@@ -72,8 +72,9 @@ def test_built_in_recipes_named_in_the_help_are_there() -> None:
 @pytest.mark.parametrize("text", ["🐱 cat", 'a "quoted" \\ word', "café\tbar", "שלום"])
 def test_a_prompt_on_the_command_line_is_the_prompt(text: str) -> None:
     from engine.recipe import parse_recipe, with_overrides
-    from tui.cli import _main_parser, _shorthand
+    from tui.arguments import main_parser
+    from tui.commands import shorthand
 
-    arguments = _main_parser().parse_args(["--prompt", text])
-    recipe = parse_recipe(with_overrides({"site": {"prompt": "x"}}, _shorthand(arguments)))
+    arguments = main_parser().parse_args(["--prompt", text])
+    recipe = parse_recipe(with_overrides({"site": {"prompt": "x"}}, shorthand(arguments)))
     assert recipe.site.prompt == text

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 from textual.pilot import Pilot
-from textual.widgets import OptionList
 
 from sessions.catalogue import entries
+from sessions.paths import places
 from sessions.reader import read_run
 from tests.driving import frame, play, saved, until
 from tui.app import DirscopeApp
-from tui.screens.dialogs import Choose
 from tui.screens.probe import ProbeScreen
+from tui.screens.sessions import SessionsScreen
+from tui.widgets.curve_plot import CurvePlot
 
 
 def test_the_app_replays_a_run_without_a_worker(run_folder: Path) -> None:
@@ -26,9 +27,8 @@ def test_the_app_replays_a_run_without_a_worker(run_folder: Path) -> None:
         stored = read_run(run_folder)
         assert [c.summary for c in probe.drawn.curves] == [c.summary for c in stored.curves]
         assert "replayed out" in frame(pilot)
-        await pilot.press("s")
-        assert "This is a replay" in probe.problem
-        assert probe.recipe == stored.recipe
+        await pilot.press("s", "g", "p")
+        assert probe.recipe == stored.recipe, "a replay computes nothing"
         await pilot.press("n")
         assert not probe.picture.ended or probe.player is not None
 
@@ -75,12 +75,13 @@ def test_sessions_can_be_listed_and_opened_inside_the_app(home: Path, run_folder
     async def story(app: DirscopeApp, pilot: Pilot) -> None:
         probe = app.probe
         await saved(app, pilot)
-        await pilot.press("o")
-        assert isinstance(app.screen, Choose)
-        await until(pilot, lambda: "enter choose" in frame(pilot), "the list")
-        options = app.screen.query_one(OptionList)
-        keys = [options.get_option_at_index(i).id for i in range(options.option_count)]
-        options.highlighted = keys.index(str(home / "sessions" / "colleague"))
+        await pilot.press("5")
+        browser = app.screen
+        assert isinstance(browser, SessionsScreen)
+        await until(pilot, lambda: len(browser.shown) == 2, "the list")
+        await pilot.press("slash", *"coll", "enter")
+        assert [row.entry.name for row in browser.shown] == ["colleague"]
+        await until(pilot, lambda: "R" in browser.query_one(CurvePlot).plain, "the preview")
         await pilot.press("enter")
         await until(pilot, lambda: probe.folder == home / "sessions" / "colleague", "the other run", 5)
         assert probe.recipe == read_run(run_folder).recipe
@@ -101,6 +102,9 @@ def test_a_run_can_be_exported_and_copied(tmp_path: Path, monkeypatch: pytest.Mo
         assert len(files) == 1
         assert files[0].read_text().startswith("run,curve,base,step")
         await pilot.press("y")
+        await until(pilot, lambda: "enter choose" in frame(pilot), "what can be copied")
+        await pilot.press("enter")
         assert "| prompt | random | 8 |" in app.clipboard
+        assert (places().state / "last-copy.txt").read_text(encoding="utf-8") == app.clipboard
 
     play(story)

@@ -30,8 +30,8 @@ def show_feature(screen: ProbeScreen, index: int | None) -> None:
     """What is known of a feature."""
     if index is None:
         screen.complain("Cards are of SAE features: move to one below sae-feature.")
-    elif screen.player is not None:
-        screen.complain("This is a replay, which has no SAE: open its session with dirscope SESSION to see cards.")
+    elif screen.bridge is None:
+        screen.complain("This is a replay, which has no SAE: enter goes on live from here, with cards.")
     else:
         screen.answer_in(FeatureDialog(), FeatureCard(index))
 
@@ -46,21 +46,24 @@ def toggle_weights(screen: ProbeScreen) -> None:
         return
     if whole:
         screen.beside = shown
-    # Untrained logits are so small that their KL would lie on the axis: only shapes compare.
+    # Untrained logits and activations are so small that only shapes compare, at equal shares of the typical distance.
     if weights == "reinitialised" and screen.view.metric == "kl":
         screen.shapes_only = True
-        screen.look(replace(screen.view, metric="share"))
+        axis = "typical" if not screen.view.axis and screen.recipe.path.mode == "straight" else screen.view.axis
+        screen.view = replace(screen.view, metric="share", axis=axis)
     elif weights == "trained" and screen.shapes_only:
         screen.shapes_only = False
-        if screen.view.metric == "share":
-            screen.look(replace(screen.view, metric="kl"))
+        metric = "kl" if screen.view.metric == "share" else screen.view.metric
+        axis = "" if screen.view.axis == "typical" else screen.view.axis
+        screen.view = replace(screen.view, metric=metric, axis=axis)
+    screen.mark_stale()
 
 
 def _curve_from_prompt(screen: ProbeScreen, what_for: str) -> CurveResult | None:
     """The curve under the cursor; None, with a sentence, where the model cannot be asked about it."""
     picture, view = screen.drawn, screen.view
     if screen.bridge is None:
-        screen.complain(f"This is a replay, which has no model: open its session with dirscope SESSION to {what_for}.")
+        screen.complain(f"This is a replay, which has no model: go on live with enter to {what_for}.")
         return None
     # Right after a change the curves still are those of the recipe before.
     current = screen.site_is_current and picture.info is screen.picture.info
@@ -97,7 +100,7 @@ def decompose_curve(screen: ProbeScreen) -> None:
 def open_workbench(screen: ProbeScreen) -> None:
     """Show the SAE's features."""
     if screen.bridge is None:
-        screen.complain("This is a replay, which has no SAE: open its session with dirscope SESSION to see features.")
+        screen.complain("This is a replay, which has no SAE: enter goes on live from here, with features.")
     else:
         screen.app.push_screen(Workbench(screen))
 

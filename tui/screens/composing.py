@@ -20,8 +20,8 @@ from sessions.reader import read_run
 from sessions.steering_pictures import letter_of
 from tui import edits, steer_edits
 from tui.screens import running
-from tui.screens.dialogs import Choose, TwoPrompts
-from tui.screens.ticking import AskLine, TickFeatures
+from tui.screens.dialogs import AskLine, Choose, TwoPrompts
+from tui.screens.ticking import TickFeatures
 
 if TYPE_CHECKING:
     from tui.screens.steering import SteeringScreen

@@ -62,6 +62,32 @@ class Choose(ModalScreen[str | None]):
         self.dismiss(event.option.id)
 
 
+class AskLine(ModalScreen[str | None]):
+    """One line of text."""
+
+    BINDINGS: ClassVar[list[BindingType]] = BACK
+
+    def __init__(self, title: str, start: str = "", note: str = "") -> None:
+        super().__init__()
+        self._title = title
+        self._start = start
+        self._note = note
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog"):
+            yield Label(self._title, classes="dialog-title")
+            yield Input(self._start, id="line")
+            if self._note:
+                yield Static(self._note, classes="dialog-hint", markup=False)
+            yield Label("enter done   esc back", classes="dialog-hint")
+
+    def on_mount(self) -> None:
+        self.query_one(Input).focus()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        self.dismiss(event.value)
+
+
 class TwoPrompts(ModalScreen[tuple[str, str] | None]):
     """The two prompts of a steering direction."""
 

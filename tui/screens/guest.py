@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -18,11 +18,12 @@ from textual.widget import Widget
 from textual.widgets import Footer, Static
 
 from engine.recipe import Recipe
-from engine.results import Event, Note, Progress, RunEnded, RunStarted
+from engine.results import Draft, Event, Note, Progress, RunEnded, RunStarted, Sketches
 from sessions.chart import Drawable
 from sessions.printable import printable
 from sessions.reader import recorded_status
 from sessions.timeleft import TimeLeft
+from tui.help import help_of
 from tui.screens import running
 from tui.screens.dialogs import Help
 from tui.screens.host import HostScreen
@@ -33,6 +34,7 @@ RUN_KEYS: Final[tuple[BindingType, ...]] = (
     Binding("question_mark,f1", "help", "help", id="run.help", tooltip="What is shown and every key"),
     Binding("space", "pause", "stop/go on", id="run.pause", tooltip="Stop, keeping all; or go on from there"),
     Binding("e", "export", "export", id="run.export", tooltip="A report, a picture or the numbers"),
+    Binding("y", "copy", "copy", show=False, id="run.copy", tooltip="Copy report, numbers, recipe or plot"),
     Binding("t", "edit", "edit", id="run.edit", tooltip="Edit bases, directions, path and options as TOML"),
 )
 """Of every screen of a run, behind its own."""
@@ -50,6 +52,8 @@ class GuestScreen(Screen[None]):
     """
 
     VERTICAL_BREAKPOINTS = [(0, "-short"), (22, "-tall")]  # noqa: RUF012 (an instance variable upstream)
+    place: ClassVar[str] = "experiment"
+    """Which of the screens behind number keys it is."""
 
     def __init__(
         self,
@@ -70,6 +74,8 @@ class GuestScreen(Screen[None]):
         self.info: dict[str, Any] = {}
         self.status = "starting"
         self.notes: list[str] = []
+        self.held: list[Event] = []
+        """What came, for the same screen once more."""
         self._composed = False
         self._left = ""
         self._far = (0, 0)
@@ -123,6 +129,12 @@ class GuestScreen(Screen[None]):
         if self.host is not None:
             self.app.switch_screen(screen_of(self.host, recipe))
 
+    def again(self) -> GuestScreen:
+        """The same run once more, as far as it came."""
+        from tui.screens.opening import screen_of
+
+        return screen_of(self.host, self.recipe, tuple(self.held) if self.folder else (), self.folder)
+
     # The frame
 
     def compose(self) -> ComposeResult:
@@ -153,6 +165,8 @@ class GuestScreen(Screen[None]):
 
     def take(self, event: Event) -> None:
         """One more event of the run."""
+        if not isinstance(event, Progress | Sketches | Draft):
+            self.held.append(event)
         match event:
             case RunStarted(info):
                 self.info = dict(info)
@@ -223,10 +237,20 @@ class GuestScreen(Screen[None]):
     def action_export(self) -> None:
         running.export_from(self, self.folder, self.picture, self.table, self.chart)
 
+    def action_copy(self) -> None:
+        from tui.screens.taking import copy_from_run
+
+        copy_from_run(self)
+
     def action_help(self) -> None:
-        self.app.push_screen(Help(running.help_for(self)))
+        self.app.push_screen(Help(help_of(self)))
 
     def action_leave(self) -> None:
+        self.leave()
+        self.dismiss(None)
+
+    def leave(self) -> None:
+        """Stop what runs, keeping it, to be come back to."""
         if self.host is not None:
             self.host.say_goodbye()
-        self.dismiss(None)
+            self.host.remember(self, self.place)

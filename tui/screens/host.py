@@ -58,8 +58,10 @@ class HostScreen(Screen[None]):
         self._waiting: dict[int, Callable[[Answer], None]] = {}
         """What is done with the answers to questions, by their ids."""
         self._guest: tuple[int, Guest] | None = None
-        self.left_behind: Guest | None = None
-        """A lab that was left, to go on with when it is wanted again."""
+        self.left_behind: dict[str, Guest] = {}
+        """What was left last, by its place, to go on with when it is wanted again."""
+        self._leaving: tuple[int, Guest] | None = None
+        """A guest that left while its run was under way: it still takes what there was."""
         self.stage: tuple[Path, Guest] | None = None
         """A replayed run of tables, and what it is shown on."""
         self._overtaken = False
@@ -79,6 +81,9 @@ class HostScreen(Screen[None]):
 
     def start_run(self) -> None:
         """Compute what it shows."""
+
+    def complain(self, text: str) -> None:
+        """Show an error where it stays."""
 
     def change(self, edit: Callable[[Recipe], Recipe]) -> None:
         """Change the recipe and compute it."""
@@ -114,7 +119,15 @@ class HostScreen(Screen[None]):
     def say_goodbye(self) -> None:
         """The guest has left: its run is stopped, keeping what it has."""
         self.stop_guest()
-        self._guest = None
+        self._leaving, self._guest = self._guest, None
+
+    def remember(self, guest: Guest, place: str) -> None:
+        """A guest that can be come back to."""
+        self.left_behind[place] = guest
+
+    def _of(self, run_id: int) -> Guest | None:
+        """Whose run it is, whether here or just left."""
+        return next((g[1] for g in (self._guest, self._leaving) if g is not None and g[0] == run_id), None)
 
     def on_screen_resume(self) -> None:
         """Back from a guest whose run ended ours: go on with what is shown here."""
@@ -130,14 +143,16 @@ class HostScreen(Screen[None]):
 
     @on(RunEvents)
     def _on_guest_events(self, message: RunEvents) -> None:
-        if self._guest is not None and message.run_id == self._guest[0]:
+        guest = self._of(message.run_id)
+        if guest is not None:
             for event in message.events:
-                self._guest[1].take(event)
+                guest.take(event)
 
     @on(RunKept)
     def _on_guest_kept(self, message: RunKept) -> None:
-        if self._guest is not None and message.run_id == self._guest[0]:
-            self._guest[1].kept(message.folder)
+        guest = self._of(message.run_id)
+        if guest is not None:
+            guest.kept(message.folder)
 
     @on(RunFailed)
     def _on_guest_failed(self, message: RunFailed) -> None:

@@ -1,4 +1,4 @@
-"""What the main screen asks in a dialog: hooks, steering prompts, export formats, sessions.
+"""What the main screen asks in a dialog: hooks, steering prompts, the model, the recipe, export formats.
 
 Each function opens a dialog over a screen and hands the answer back to it. Knows dialogs and files of a run.
 """
@@ -7,31 +7,31 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+
+from textual.widgets import Input
 
 from engine.directions import DIRECTIONS
 from engine.errors import DirscopeError
 from engine.experiments import EXPERIMENTS
 from engine.hooks import hook_names
 from engine.recipe import Recipe
-from sessions.catalogue import Session, entries, run_folders
-from sessions.export import FORMATS, Part, export, markdown
+from sessions.export import FORMATS, Part, export
 from sessions.kinds import USUAL
-from sessions.paths import places
-from sessions.reader import read_run
 from tui import edits
+from tui.help import NOTES, help_of
 from tui.messages import KindToggled
-from tui.player import Player
-from tui.screens.dialogs import Choose, EditText, TwoPrompts
-from tui.screens.guest import GuestScreen
-from tui.screens.opening import screen_of
+from tui.screens.dialogs import AskLine, Choose, EditText, Help, TwoPrompts
+from tui.screens.opening import STEERING, screen_of
 from tui.screens.running import as_text, session_of, unused
-from tui.screens.showing import play_again, show_stored
 from tui.screens.steering import SteeringScreen
 from tui.widgets.direction_list import kinds_in_order
 
 if TYPE_CHECKING:
     from tui.screens.probe import ProbeScreen
+
+SECTIONS: Final = ("seed", "model", "site", "population", "sae", "bases", "directions", "path", "metrics")
+"""What defines curves."""
 
 
 def pick_write(screen: ProbeScreen) -> None:
@@ -75,9 +75,6 @@ def ask_steering(screen: ProbeScreen) -> None:
 
 def ask_options(screen: ProbeScreen, kind: str) -> None:
     """Ask for the options of a kind of direction."""
-    if screen.player is not None:
-        screen.change(lambda recipe: recipe)  # says why not
-        return
     if kind == "steering" and not any("align" in s and s["align"] != "last" for s in _tables_of(screen, kind)):
         ask_steering(screen)
         return
@@ -98,32 +95,33 @@ def _tables_of(screen: ProbeScreen, kind: str) -> list[dict[str, Any]]:
 
 def pick_experiment(screen: ProbeScreen) -> None:
     """Ask which experiment is wanted, and run it on this model, prompt, token and hook."""
-    if screen.bridge is None:
-        screen.complain("This is a replay, which has no model: open its session with dirscope SESSION to experiment.")
-        return
 
     def use(name: str | None) -> None:
-        if name is None:
-            return
-        try:
-            recipe = edits.experiment_at(screen.recipe, name)
-        except DirscopeError as error:
-            screen.complain(str(error))
-            return
-        screen.app.push_screen(_left_behind(screen, recipe) or screen_of(screen, recipe))
+        if name is not None:
+            open_experiment(screen, name)
 
     labels = [(e.name, f"{e.name:<21}{e.summary}") for e in EXPERIMENTS.values() if e.name != "probe"]
     screen.app.push_screen(Choose("experiment on this prompt, token and hook", sorted(labels), wide=True), use)
 
 
-def _left_behind(screen: ProbeScreen, recipe: Recipe) -> GuestScreen | None:
-    """The lab of this experiment at this very place that was left before; composed vectors and all."""
-    lab = screen.left_behind
-    if not isinstance(lab, SteeringScreen) or lab.recipe.experiment != recipe.experiment:
-        return None
-    same = all(getattr(lab.recipe, name) == getattr(recipe, name) for name in ("model", "population", "sae", "seed"))
-    where = all(getattr(lab.recipe.site, n) == getattr(recipe.site, n) for n in ("prompt", "position", "write", "bos"))
-    return lab.again() if same and where else None
+def open_experiment(screen: ProbeScreen, name: str) -> None:
+    """Run an experiment at this place; a lab that was left here is come back to, composed vectors and all."""
+    try:
+        recipe = edits.experiment_at(screen.recipe, name)
+    except DirscopeError as error:
+        screen.complain(str(error))
+        return
+    lab = screen.left_behind.get(SteeringScreen.place)
+    if isinstance(lab, SteeringScreen) and recipe.experiment == STEERING and same_place(lab.recipe, recipe):
+        screen.app.push_screen(lab.again())
+    else:
+        screen.app.push_screen(screen_of(screen, recipe))
+
+
+def same_place(one: Recipe, other: Recipe) -> bool:
+    """Whether two recipes are of the same model, prompt, token and hook."""
+    same = all(getattr(one, name) == getattr(other, name) for name in ("model", "population", "sae", "seed"))
+    return same and all(getattr(one.site, n) == getattr(other.site, n) for n in ("prompt", "position", "write", "bos"))
 
 
 def pick_kind(screen: ProbeScreen) -> None:
@@ -164,63 +162,42 @@ def export_run(screen: ProbeScreen) -> None:
     screen.app.push_screen(Choose("export this run as", [(f, said.get(f, f)) for f in FORMATS]), use)
 
 
-def copy_summary(screen: ProbeScreen) -> None:
-    """Send the run's summary to the terminal's clipboard."""
-    folder = screen.whole_run("copied")
-    if folder is None:
+def ask_model(screen: ProbeScreen) -> None:
+    """Ask for another model."""
+
+    def use(name: str | None) -> None:
+        if name is not None and name.strip():
+            screen.change(lambda recipe: edits.edited(recipe, "model", name=name.strip()))
+
+    hint = "'embedded', a directory in Hugging Face format, or a Hub id such as gpt2"
+    screen.app.push_screen(AskLine("model", screen.recipe.model.name, hint), use)
+
+
+def edit_recipe(screen: ProbeScreen) -> None:
+    """Edit all that defines the picture, as TOML."""
+
+    def use(text: str | None) -> None:
+        if text is not None:
+            screen.change(lambda recipe: edits.with_sections(recipe, SECTIONS, text))
+            screen.query_one("#prompt", Input).value = screen.recipe.site.prompt
+
+    note = "everything that defines this picture; what is left out has its default"
+    start = edits.sections_toml(screen.recipe, SECTIONS)
+    screen.app.push_screen(
+        EditText("recipe", start, lambda text: edits.with_sections(screen.recipe, SECTIONS, text), note, tall=True), use
+    )
+
+
+def cancel(screen: ProbeScreen) -> None:
+    """Stop what runs, keeping it; a replay over the live screen is left."""
+    if screen is not screen.app.screen_stack[1]:
+        screen.app.pop_screen()
         return
-    try:
-        text = markdown(read_run(folder))
-    except DirscopeError as error:
-        screen.complain(str(error))
-    else:
-        screen.app.copy_to_clipboard(text)
-        screen.notify("The summary was sent to the terminal's clipboard (OSC 52).", title="copied")
-
-
-def pick_session(screen: ProbeScreen) -> None:
-    """Ask which session to open."""
-    if screen.player is not None:
-        screen.complain("This is a replay: quit it to open a session.")
-        return
-    found = entries(places().sessions)
-    if not found:
-        screen.complain("There are no sessions yet: this one is the first.")
-        return
-    labels = [(str(e.folder), f"{e.changed:%m-%d %H:%M}  {e.runs:>3} runs  {e.prompt[:40]}") for e in found]
-
-    def use(folder: str | None) -> None:
-        if folder is not None:
-            open_session(screen, Path(folder))
-
-    screen.app.push_screen(Choose("open a session (its last run is shown; new runs join it)", labels), use)
-
-
-def open_session(screen: ProbeScreen, folder: Path) -> None:
-    """Show the last run of a session; what is computed from here on joins it."""
-    try:
-        runs = run_folders(folder)
-    except DirscopeError as error:
-        screen.complain(str(error))
-        return
-    if screen.bridge is not None:
+    if screen.bridge is not None and not screen.picture.ended:
         screen.bridge.cancel(screen.run_id)
-    screen.run_id = 0
-    screen.session = Session.growing_from(folder, places().sessions)
-    show_stored(screen, runs[-1])
+    screen.query_one("#tokens").focus()
 
 
-def replay_run(screen: ProbeScreen) -> None:
-    """Play the run on the screen again; it is on disk, so no model is needed."""
-    if screen.player is not None:
-        play_again(screen)
-        return
-    folder = screen.whole_run("replayed")
-    if folder is None:
-        return
-    try:
-        player = Player([folder])
-    except DirscopeError as error:
-        screen.complain(str(error))
-    else:
-        screen.app.push_screen(type(screen)(screen.recipe, None, None, player))
+def show_help(screen: ProbeScreen) -> None:
+    """Every key that works here, and what the focused panel does."""
+    screen.app.push_screen(Help(help_of(screen, NOTES)))

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Final
 from textual.content import Content
 from textual.widgets import Static
 
-from tui.charts import BESIDE, chart
-from tui.status import plot_title, readout, site_text, status_text, token_title
+from tui.charts import chart
+from tui.screens.keeping import legend
+from tui.status import plot_title, readout, recipe_line, site_text, status_text, token_title
 from tui.widgets.curve_plot import CurvePlot
 from tui.widgets.tables import KindTable, NextTokens
 from tui.widgets.token_strip import TokenStrip
@@ -19,7 +20,9 @@ from tui.widgets.token_strip import TokenStrip
 if TYPE_CHECKING:
     from tui.screens.probe import ProbeScreen
 
-REPLAYING: Final = "a replay: n plays it again, ←→ on the plot move the cursor, ctrl+q leaves"
+ROOMY: Final = 22
+"""Rows from which one is to spare for hints."""
+REPLAYING: Final = "a replay: space pauses, , and . step, < > set the speed, [ ] scrub, enter goes on live"
 HINT: Final = "p edits the prompt · ←→ picks the base token · d ticks directions · ? all keys"
 
 
@@ -30,7 +33,11 @@ def paint(screen: ProbeScreen) -> None:
     line = screen.query_one("#site", Static)
     line.set_class(bool(screen.problem), "error")
     hint = HINT if screen.player is None else REPLAYING
-    line.update(screen.problem or (site_text(picture) if picture.site else hint))
+    wide = screen.size.width
+    line.update(screen.problem or (site_text(picture, screen.recipe, wide) if picture.site else hint))
+    first = screen.query_one("#hint", Static)
+    first.display = bool(screen.hint_line) and screen.size.height >= ROOMY
+    first.update(screen.hint_line)
     if picture.site and screen.site_is_current:  # or a key pressed meanwhile would be taken back
         screen.query_one(TokenStrip).show(picture.site["tokens"], picture.site["position"])
     # A run that failed leaves the curves of the one before: they stay, and say so.
@@ -38,18 +45,18 @@ def paint(screen: ProbeScreen) -> None:
     tables = picture.info.get("n_curves") == 0
     old = bool(drawn.curves or drawn.sketches) and drawn.info is not picture.info and (picture.ended or tables)
     screen.set_class(old, "-old")
+    screen.query_one("#directions").border_subtitle = Content(recipe_line(screen.recipe))
     plot = screen.query_one(CurvePlot)
-    beside = screen.beside if screen.beside is not drawn else None
-    weights = str(beside.info["model"]["weights"]) if beside is not None else ""
-    legend = f"{BESIDE[weights]}: {weights}" if weights else ""
-    title = plot_title(screen.recipe.path.mode, screen.view, screen.size.width, legend)
+    behind = screen.behind
+    title = plot_title(screen.recipe.path.mode, drawn, screen.view, screen.size.width, legend(behind))
     plot.border_title = f"previous run ── {title}" if old else title
     # Labels hold prompts: brackets in them are no markup.
     plot.border_subtitle = Content(readout(drawn, screen.view))
     if drawn.curves or drawn.sketches:
-        plot.show((drawn, screen.view, beside), lambda: chart(drawn, screen.view, beside))
+        view = screen.view
+        plot.show((drawn, view, *behind), lambda: chart(drawn, view, behind))
     if drawn.curves:
-        screen.query_one(KindTable).show(drawn)
+        screen.query_one(KindTable).show(drawn, screen.view.axis)
         screen.query_one(NextTokens).show(drawn, screen.view)
         screen.query_one("#next").border_title = Content(token_title(drawn, screen.view))
     elif not drawn.sketches:

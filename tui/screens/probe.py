@@ -30,8 +30,8 @@ from sessions.catalogue import Session
 from tui import edits
 from tui.actions import ACTIONS
 from tui.bridge import Bridge
-from tui.charts import View
-from tui.help import help_text
+from tui.charts import Behind, View
+from tui.history import History
 from tui.messages import (
     CountChanged,
     CursorMoved,
@@ -47,10 +47,10 @@ from tui.messages import (
     RunKept,
 )
 from tui.pace import Pace
-from tui.picture import METRICS, Picture
+from tui.picture import Picture
 from tui.player import Player
-from tui.screens import asking, menus, showing
-from tui.screens.dialogs import Help
+from tui.screens import asking, menus, replaying, showing
+from tui.screens.changing import Step
 from tui.screens.host import HostScreen
 from tui.screens.painting import paint
 from tui.watchlist import WatchList
@@ -62,6 +62,8 @@ from tui.widgets.token_strip import TokenStrip
 
 REDRAW_SECONDS: Final = 1 / 8
 TYPING_SECONDS: Final = 0.3
+TWIN: Final = {"trained": "t", "reinitialised": "u"}
+"""Letters of the medians behind the curves, by the weights they are of; no kind of direction has them."""
 
 
 class ProbeScreen(HostScreen):
@@ -75,7 +77,7 @@ class ProbeScreen(HostScreen):
         opened: a run folder to show before anything is computed.
     """
 
-    BINDINGS: ClassVar[list[BindingType]] = [a.binding for a in ACTIONS]
+    BINDINGS: ClassVar[list[BindingType]] = [a.binding for a in ACTIONS.values()]
     AUTO_FOCUS = "#tokens"
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide")]  # noqa: RUF012 (an instance variable upstream)
     VERTICAL_BREAKPOINTS = [(0, "-short"), (22, "-low"), (32, "-tall")]  # noqa: RUF012
@@ -98,7 +100,12 @@ class ProbeScreen(HostScreen):
         self.beside: Picture | None = None
         """The same recipe with the other weights, to be seen behind the curves."""
         self.shapes_only = False
-        """Whether the untrained twin, not the user, picked the metric."""
+        """Whether the untrained twin, not the user, picked metric and axis."""
+        self.pins: tuple[Behind, ...] = ()
+        """Runs laid over by the user."""
+        self.history: History[Step] = History()
+        self.whole_runs: dict[str, Path] = {}
+        """Where runs of this screen are on disk, by their recipe."""
         self.view = View()
         self.features = FeatureList("", ())
         self.run_id = 0
@@ -120,6 +127,7 @@ class ProbeScreen(HostScreen):
             yield PromptInput(self.recipe.site.prompt, id="prompt", compact=True, select_on_focus=False)
         yield TokenStrip(id="tokens")
         yield Static(id="site", markup=False)
+        yield Static(id="hint", markup=False)
         with Horizontal(id="upper"):
             yield DirectionList(id="directions")
             yield CurvePlot(id="plot")
@@ -136,7 +144,7 @@ class ProbeScreen(HostScreen):
         self._pace.now()
         if self.player is not None:
             self.query_one("#prompt", Input).disabled = True
-            showing.play(self)
+            replaying.play(self)
         elif self.opened is not None:
             showing.show_stored(self, self.opened)
         else:
@@ -161,7 +169,7 @@ class ProbeScreen(HostScreen):
     def change(self, edit: Callable[[Recipe], Recipe]) -> None:
         """Change the recipe and run it; a change that gives no valid recipe is refused with a sentence."""
         if self.player is not None:
-            self.complain("This is a replay: open its session with dirscope SESSION to change it.")
+            self.complain("This is a replay: enter goes on live from here, where everything can be changed.")
             return
         try:
             recipe = edit(self.recipe)
@@ -170,6 +178,7 @@ class ProbeScreen(HostScreen):
             return
         if recipe == self.recipe:
             return
+        self.history.did(self.step)
         self.recipe = recipe
         self.beside = None
         self.query_one(DirectionList).show(recipe, self.features)
@@ -217,6 +226,8 @@ class ProbeScreen(HostScreen):
     def _on_run_kept(self, message: RunKept) -> None:
         if message.run_id == self.run_id:
             self.folder = message.folder
+            if self.picture.done == self.picture.total:
+                self.whole_runs[self.recipe.toml()] = message.folder
             self.mark_stale()
 
     @on(RunFailed)
@@ -272,6 +283,7 @@ class ProbeScreen(HostScreen):
 
     @on(PositionPicked)
     def _on_position(self, message: PositionPicked) -> None:
+        self.followed("left")
         self.change(lambda r: edits.edited(r, "site", position=message.position, read_position=None))
 
     @on(KindToggled)
@@ -307,58 +319,43 @@ class ProbeScreen(HostScreen):
             self.view = replace(self.view, curve=curve, step=step)
             self._pace.now()
 
-    def action_focus_on(self, name: str) -> None:
+    @property
+    def hint_line(self) -> str:
+        """What somebody who is here for the first time is told."""
+        hints = getattr(self.app, "hints", None)
+        return "" if hints is None or self.player is not None else str(hints.line)
+
+    def followed(self, what: str) -> None:
+        """What a hint may have been about was done."""
+        hints = getattr(self.app, "hints", None)
+        if hints is not None and hints.did(what):
+            self.mark_stale()
+
+    def focus_on(self, name: str) -> None:
+        """Go to a panel."""
         # At once, not by a message: the next key may be here already.
         self.set_focus(self.query_one(f"#{name}", Widget))
 
-    def action_next_metric(self) -> None:
-        metric = METRICS[(METRICS.index(self.view.metric) + 1) % len(METRICS)]
-        self.look(replace(self.view, metric=metric))
-
-    def action_toggle_zoom(self) -> None:
-        # The threshold is one of KL, so that is what zooming shows.
-        zoomed = not (self.view.zoomed and self.view.metric == "kl")
-        self.look(replace(self.view, zoomed=zoomed, metric="kl"))
-
-    def action_toggle_ascii(self) -> None:
-        self.look(replace(self.view, ascii=not self.view.ascii))
+    @property
+    def step(self) -> Step:
+        """What undo comes back to."""
+        return Step(self.recipe, self.view)
 
     def look(self, view: View) -> None:
-        """Look at the same picture otherwise."""
+        """Look at the same picture otherwise; moving the cursor is no change that undo takes back."""
+        if replace(view, curve=0, step=0) != replace(self.view, curve=0, step=0):
+            self.history.did(self.step)
         self.view = view
         self._pace.now()
 
-    def action_toggle_path(self) -> None:
-        mode = "straight" if self.recipe.path.mode == "sphere" else "sphere"
-        self.change(lambda r: edits.edited(r, "path", mode=mode, stop="auto"))
-
-    def action_toggle_weights(self) -> None:
-        asking.toggle_weights(self)
-
-    def action_write_on(self) -> None:
-        asking.write_on(self)
-
-    def action_workbench(self) -> None:
-        asking.open_workbench(self)
-
-    def action_experiments(self) -> None:
-        menus.pick_experiment(self)
-
-    def action_decompose(self) -> None:
-        asking.decompose_curve(self)
-
-    def action_against_nulls(self) -> None:
-        asking.against_nulls(self)
-
-    def action_toggle_bases(self) -> None:
-        self.change(edits.toggled_bases)
-
-    def action_next_seed(self) -> None:
-        self.change(lambda r: r.model_copy(update={"seed": r.seed + 1}))
-
-    def action_shift_layer(self, by: int) -> None:
-        if self.n_layers:
-            self.change(lambda r: edits.shifted_write(r, by, self.n_layers))
+    @property
+    def behind(self) -> tuple[Behind, ...]:
+        """Runs whose medians are seen behind the curves."""
+        found = tuple(pin for pin in self.pins if pin.picture is not self.drawn)
+        if self.beside is None or self.beside is self.drawn:
+            return found
+        weights = str(self.beside.info["model"]["weights"])
+        return (*found, Behind(self.beside, TWIN[weights], weights))
 
     @property
     def n_layers(self) -> int:
@@ -366,40 +363,25 @@ class ProbeScreen(HostScreen):
         info = self.picture.info or self.drawn.info
         return int(info.get("model", {}).get("n_layers", 0))
 
-    def action_pick_write(self) -> None:
-        menus.pick_write(self)
-
-    def action_pick_read(self) -> None:
-        menus.pick_read(self)
-
-    def action_toggle_lower(self) -> None:
-        self.toggle_class("-show-tokens")
-
     def whole_run(self, what_for: str) -> Path | None:
         """The folder of the run on the screen; None, with a sentence, while it is not whole."""
         if self.folder is None:
             self.complain(f"This run is not whole yet: it can be {what_for} once it is saved.")
         return self.folder
 
-    def action_cancel(self) -> None:
-        if self is not self.app.screen_stack[1]:
-            self.app.pop_screen()  # a replay over the live screen
-            return
-        if self.bridge is not None and not self.picture.ended:
+    def drop_run(self) -> None:
+        """What runs is of no interest any more."""
+        if self.bridge is not None:
             self.bridge.cancel(self.run_id)
-        self.query_one("#tokens").focus()
+        self.run_id = 0
 
-    def action_replay_again(self) -> None:
-        menus.replay_run(self)
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """A replay has no model: what needs one is not on offer."""
+        if action != "do" or self.player is None or not parameters:
+            return True
+        return ACTIONS[str(parameters[0])].when != "live"
 
-    def action_export(self) -> None:
-        menus.export_run(self)
-
-    def action_copy(self) -> None:
-        menus.copy_summary(self)
-
-    def action_sessions(self) -> None:
-        menus.pick_session(self)
-
-    def action_help(self) -> None:
-        self.app.push_screen(Help(help_text(self.focused)))
+    def action_do(self, id: str) -> None:
+        """Do what an action of `ACTIONS` says."""
+        self.followed(id)
+        ACTIONS[id].do(self)

@@ -1,4 +1,4 @@
-"""What screens of a run share: its title, editing its recipe, stopping and going on, exporting, help.
+"""What screens of a run share: its title, editing its recipe, stopping and going on, exporting.
 
 Knows recipes, hosts and dialogs; draws nothing itself.
 """
@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from textual.binding import Binding
 from textual.screen import Screen
 
 from engine.errors import DirscopeError
@@ -133,15 +132,3 @@ def unused(file: Path) -> Path:
     """The file, or its name with the first number that nothing has yet."""
     numbered = (file.with_stem(f"{file.stem}-{n}") for n in itertools.count(2))
     return next(f for f in itertools.chain([file], numbered) if not f.exists())
-
-
-def help_for(screen: Screen[Any]) -> str:
-    """What the screen shows, then its keys."""
-    keys = [b for b in type(screen).BINDINGS if isinstance(b, Binding)]
-    names = {"question_mark": "?", "escape": "esc"}
-    rows = "\n".join(
-        f"| `{' '.join(names.get(k, k) for k in b.key.split(','))}` | {b.tooltip or b.description} |"
-        for b in keys
-        if b.tooltip
-    )
-    return f"{screen.HELP}\n\n| key | does |\n|---|---|\n{rows}"

@@ -1,32 +1,30 @@
-"""Putting recorded events on the main screen: a stored run at once, a replay at its pace.
+"""Putting a run from disk on the main screen, whole and at once.
 
-Knows run folders and players; no worker.
+Knows run folders; no worker.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from textual.widgets import Input
 
-from engine.errors import DirscopeError
-from engine.experiments import EXPERIMENTS
-from engine.results import CurveResult, Event, RunEnded, RunStarted
+from engine.errors import DirscopeError, UsageError
+from engine.recipe import Recipe
+from engine.results import CurveResult, Event
 from sessions.catalogue import RUNS
 from sessions.reader import Run, read_run
 from tui.edits import as_curves
 from tui.picture import Picture
-from tui.player import Player
 from tui.screens.opening import screen_of
 from tui.widgets.direction_list import DirectionList
 
 if TYPE_CHECKING:
     from tui.screens.probe import ProbeScreen
 
-PACE_SECONDS: Final = 1 / 20
 NO_CURVES: Final = "This run has no curves: change anything, or press g, to compute some."
 
 
@@ -86,51 +84,18 @@ def warn_of_sae(screen: ProbeScreen, info: Mapping[str, Any]) -> None:
             screen.notify(text, title="check this SAE", severity="warning", timeout=12, markup=False)
 
 
-def play(screen: ProbeScreen) -> None:
-    """Feed a player's events at their pace."""
-    screen.playing = screen.set_interval(PACE_SECONDS, lambda: _play_due(screen))
+def picture_of_run(folders: Sequence[Path]) -> tuple[Picture, Recipe]:
+    """The last of some runs that has curves, as a picture.
 
-
-def _play_due(screen: ProbeScreen) -> None:
-    player = screen.player
-    if player is None:
-        return
-    for event in player.due():
-        if isinstance(event, RunStarted):
-            _set_stage(screen, player)
-        if screen.stage is not None:
-            screen.folder = player.folder
-            screen.stage[1].take(event)
-            if isinstance(event, RunEnded):
-                screen.stage[1].kept(player.folder)
-            continue
-        if isinstance(event, RunStarted) and player.recipe != screen.recipe:
-            screen.recipe = player.recipe
-            screen.query_one("#prompt", Input).value = screen.recipe.site.prompt
-            screen.query_one(DirectionList).show(screen.recipe, screen.features)
-        screen.folder = player.folder
-        screen.take(event)
-    if player.finished and screen.playing is not None:
-        screen.playing.stop()
-        screen.playing = None
-        screen.mark_stale()
-
-
-def _set_stage(screen: ProbeScreen, player: Player) -> None:
-    """A run of tables is played on a screen of its own, over the curves of the runs before it."""
-    if screen.stage is not None and screen.stage[0] == player.folder:
-        return  # it was stopped, and goes on
-    screen.stage = None
-    if EXPERIMENTS[player.recipe.experiment].tables:
-        stage = screen_of(None, player.recipe)
-        screen.stage = player.folder, stage
-        screen.app.push_screen(stage)
-
-
-def play_again(screen: ProbeScreen) -> None:
-    """Play a replay from its beginning."""
-    if screen.player is not None:
-        screen.player.restart()
-        screen.picture = screen.drawn = Picture()
-        if screen.playing is None:
-            play(screen)
+    Raises:
+        RunFolderError: A folder is damaged.
+        UsageError: None has curves.
+    """
+    for folder in reversed(folders):
+        run = read_run(folder)
+        if run.curves:
+            picture = Picture()
+            for _, event in run.events:
+                picture = picture.after(event)
+            return replace(picture, ended=True), run.recipe
+    raise UsageError(f"{folders[-1].name} has no curves to lay over: its runs are tables.")

@@ -288,14 +288,14 @@ strength in a new run. A vocabulary misses successes and can be satisfied by non
     def failed(self, why: str) -> None:
         """A run that was refused before its first point gives way to the one it came from."""
         super().failed(why)
-        if self.before is not None and not self.points and self.host is not None:
+        if self.before is not None and not self.points and self.host is not None and self.is_current:
             back = self.before.again()
             back.notes.append(why)
             self.app.switch_screen(back)
 
     def again(self) -> SteeringScreen:
         """The same run once more, from what is known of it; run again where it is not whole."""
-        screen = SteeringScreen(self.host, self.recipe, tuple(self.events) if self.folder else (), self.folder)
+        screen = SteeringScreen(self.host, self.recipe, tuple(self.held) if self.folder else (), self.folder)
         screen.chosen, screen.cost = self.chosen, self.cost
         return screen
 
@@ -305,11 +305,6 @@ strength in a new run. A vocabulary misses successes and can be satisfied by non
             screen.before, screen.cost = self, self.cost
             self.before = None  # one step back is enough: a chain would hold every run of the day
             self.app.switch_screen(screen)
-
-    def action_leave(self) -> None:
-        if self.host is not None:
-            self.host.left_behind = self
-        super().action_leave()
 
     def become(self, edit: Callable[[Recipe], Recipe]) -> None:
         """Run a changed recipe in place of this one, whose run is kept."""

@@ -1,4 +1,4 @@
-"""Dialogs of the steering screen: one line of text, and the features of a contrast to tick.
+"""A dialog of the steering screen: the features of a contrast to tick.
 
 Knows widgets and answers; what is made of them is known to whoever asked.
 """
@@ -12,7 +12,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen
-from textual.widgets import DataTable, Input, Label, Static
+from textual.widgets import DataTable, Label, Static
 
 from engine.protocol import Answer
 from engine.questions.steered import PairFeature
@@ -20,29 +20,6 @@ from sessions.printable import printable
 from tui.screens.dialogs import BACK
 
 COLUMNS: Final = ("", "token", "feature", "plus", "minus", "length", "rate", "", "raises")
-
-
-class AskLine(ModalScreen[str | None]):
-    """One line of text."""
-
-    BINDINGS: ClassVar[list[BindingType]] = BACK
-
-    def __init__(self, title: str, start: str) -> None:
-        super().__init__()
-        self._title = title
-        self._start = start
-
-    def compose(self) -> ComposeResult:
-        with Vertical(classes="dialog"):
-            yield Label(self._title, classes="dialog-title")
-            yield Input(self._start, id="line")
-            yield Label("enter done   esc back", classes="dialog-hint")
-
-    def on_mount(self) -> None:
-        self.query_one(Input).focus()
-
-    def on_input_submitted(self, event: Input.Submitted) -> None:
-        self.dismiss(event.value)
 
 
 class TickFeatures(ModalScreen[frozenset[int] | None]):

@@ -13,8 +13,8 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widget import Widget
 
-from sessions.chart import Drawable
 from tui.messages import CursorMoved
+from tui.panels import Shown
 from tui.plotting import draw
 
 DRAW_SECONDS: Final = 1 / 8
@@ -60,7 +60,7 @@ KL, L2, cosine or KL as a share of its end along each direction; a letter at a c
         """`titled`: whether what the axes show stands in the border."""
         super().__init__(id=id)
         self._titled = titled
-        self._make: Callable[[], Drawable | None] | None = None
+        self._make: Callable[[], Shown | None] | None = None
         self._of: tuple[object, ...] = ()
         self._text = Text("")
         self._drawing: Future[None] | None = None
@@ -70,7 +70,7 @@ KL, L2, cosine or KL as a share of its end along each direction; a letter at a c
         self.drawings = 0
         """Charts drawn so far."""
 
-    def show(self, of: tuple[object, ...], make: Callable[[], Drawable | None]) -> None:
+    def show(self, of: tuple[object, ...], make: Callable[[], Shown | None]) -> None:
         """Draw a chart when the drawer is free; a newer one replaces it.
 
         Args:
@@ -81,6 +81,11 @@ KL, L2, cosine or KL as a share of its end along each direction; a letter at a c
             return
         self._of, self._make, self._note = of, make, ""
         self._request()
+
+    @property
+    def plain(self) -> str:
+        """What is drawn, without colours; empty where nothing is."""
+        return self._text.plain if self._make is not None else ""
 
     def say(self, text: str) -> None:
         """Show a line of text in place of a chart."""

@@ -9,10 +9,12 @@ from textual.app import RenderResult
 from textual.widget import Widget
 
 from engine.aggregates import REAL, REAL_KINDS
+from engine.results import Summary
 from sessions.cautions import Caution, cautions, footnotes, letters
 from sessions.digest import against_control, digest, number
 from sessions.kinds import look
 from sessions.printable import printable
+from tui.axes import axis_of, summaries
 from tui.charts import View
 from tui.picture import Picture, TokenRow
 
@@ -24,16 +26,22 @@ class KindTable(Widget):
         super().__init__(id=id)
         self._lines: list[Text] = []
 
-    def show(self, picture: Picture) -> None:
-        """Show the digest of a picture's curves; real bases in their own texts are counted together."""
-        rows = picture.summaries
+    def show(self, picture: Picture, axis: str = "") -> None:
+        """Show the digest of a picture's curves; real bases in their own texts are counted together.
+
+        Args:
+            axis: the unit of thresholds; the path's own without one.
+        """
+        rows = summaries(picture, axis)
         together = {s.base_kind for s in rows} == REAL_KINDS
-        rows = tuple(replace(s, base_kind=REAL) for s in rows) if together else rows
+        rows = _together(rows) if together else rows
         several = len({s.base_kind for s in rows}) > 1
-        wins = against_control(rows) if together else {}
-        unit = "°" if picture.unit == "degrees" else ""
+        # Which is sooner is told on the path that was walked, whatever the axis.
+        wins = against_control(_together(picture.summaries)) if together else {}
+        unit = "" if axis in ("", "L2") and picture.unit == "L2" else f" {axis_of(picture, axis).title}"
         last = "sooner than control" if together else f"{'max-slope':>10} {'censored':>9}"
-        head = f"{'kind':<17}{'n':>4} {'threshold' + unit:>9} {'quartiles':>13} {last}"
+        name = f"threshold{unit}" if len(unit) < 3 else unit.strip()[:9]
+        head = f"{'kind':<17}{'n':>4} {name:>9} {'quartiles':>13} {last}"
         lines = [Text(head, style="dim", no_wrap=True)]
         found: list[list[Caution]] = []
         for d in digest(rows):
@@ -58,6 +66,10 @@ class KindTable(Widget):
 
     def render(self) -> RenderResult:
         return Text("\n", end="").join(self._lines)
+
+
+def _together(rows: tuple[Summary, ...]) -> tuple[Summary, ...]:
+    return tuple(replace(s, base_kind=REAL) for s in rows)
 
 
 class NextTokens(Widget):

@@ -1,0 +1,183 @@
+"""A session or run as one file that another machine opens: a zip of known files and a manifest of their hashes.
+
+Nothing is believed of a file that comes from elsewhere: names are matched against those that runs have, so no path
+leads out; sizes and hashes are those of the manifest; no entry is a link; nothing in it is ever run or unpickled.
+Knows zips and the names of a session's files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import stat
+import struct
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from engine.errors import RunFolderError, UsageError
+from sessions.catalogue import run_folders
+from sessions.paths import make_private
+
+MANIFEST: Final = "manifest.json"
+VERSION: Final = 1
+SUFFIX: Final = ".dirscope.zip"
+_OF_RUN: Final = (
+    r"(recipe\.toml|run\.json|events\.jsonl|bookmarks\.json|title\.json|answer\.json|arrays\.safetensors|"
+    r"[a-z]+\.parquet|tables/[a-z0-9_-]+\.parquet)"
+)
+_NAMES: Final = re.compile(rf"(session\.json|(runs/\d{{4,6}}/)?{_OF_RUN})")
+MOST_BYTES: Final = 8 * 2**30
+MOST_FILES: Final = 100_000
+LONGEST_MANIFEST: Final = 32 * 2**20
+CHUNK: Final = 1 << 20
+
+Progress = Callable[[int, int], object]
+"""Files done, and in all."""
+
+
+def pack(folder: Path, file: Path, progress: Progress = lambda done, total: None) -> list[str]:
+    """Write a session or run as one file; gives the names of files that stay behind, as no run has them.
+
+    Raises:
+        RunFolderError: The folder is neither a session nor a run.
+        UsageError: The file exists, or cannot be written.
+    """
+    run_folders(folder)
+    if file.exists():
+        raise UsageError(f"{file} exists: choose another name, nothing is written over.")
+    inside: list[str] = []
+    behind: list[str] = []
+    for path in sorted(p for p in folder.rglob("*") if not p.is_dir() or p.is_symlink()):
+        name = path.relative_to(folder).as_posix()
+        (inside if _NAMES.fullmatch(name) and path.is_file() and not path.is_symlink() else behind).append(name)
+    part = file.with_name(file.name + ".part")
+    try:
+        with zipfile.ZipFile(part, "x", zipfile.ZIP_DEFLATED) as archive:
+            files = {}
+            for done, name in enumerate(inside):
+                progress(done, len(inside))
+                files[name] = {
+                    "sha256": _copy_in(archive, folder / name, name),
+                    "bytes": archive.getinfo(name).file_size,
+                }
+            manifest = {"version": VERSION, "name": folder.name, "files": files}
+            archive.writestr(MANIFEST, json.dumps(manifest, indent=1))
+        part.rename(file)
+    except OSError as error:
+        raise UsageError(f"Cannot write {file} ({error.strerror or error}): choose another place.") from None
+    finally:
+        part.unlink(missing_ok=True)
+    return behind
+
+
+def _copy_in(archive: zipfile.ZipFile, source: Path, name: str) -> str:
+    """Copy a file, which may grow meanwhile, and hash what was copied."""
+    seen = hashlib.sha256()
+    with source.open("rb") as read, archive.open(name, "w", force_zip64=True) as write:
+        while chunk := read.read(CHUNK):
+            seen.update(chunk)
+            write.write(chunk)
+    return seen.hexdigest()
+
+
+def unpack(file: Path, sessions: Path, progress: Progress = lambda done, total: None) -> Path:
+    """Open a shared file into the sessions directory; gives the new folder, whose name is not taken yet.
+
+    Raises:
+        UsageError: It cannot be read or written.
+        RunFolderError: It is no archive of a session, or one that is damaged or does what no session does.
+    """
+    make_private(sessions)
+    try:
+        with zipfile.ZipFile(file) as archive:
+            manifest = _manifest(archive, file)
+            room = Path(tempfile.mkdtemp(prefix=".incoming-", dir=sessions))
+            try:
+                for done, (name, said) in enumerate(manifest["files"].items()):
+                    progress(done, len(manifest["files"]))
+                    _copy_out(archive, name, said, room, file)
+                run_folders(room)
+                return _claim(room, sessions, manifest["name"])
+            finally:
+                shutil.rmtree(room, ignore_errors=True)
+    except (zipfile.BadZipFile, zlib.error, EOFError, struct.error, ValueError) as error:
+        raise RunFolderError(f"{file} is no archive of a session, or a damaged one ({error}).") from None
+    except (NotImplementedError, RuntimeError) as error:  # encrypted, or packed in an unknown way
+        raise RunFolderError(
+            f"{file} cannot be opened: {error}. Share it again with dirscope sessions share."
+        ) from None
+    except OSError as error:
+        raise UsageError(f"Cannot open {file} ({error.strerror or error}).") from None
+
+
+def _manifest(archive: zipfile.ZipFile, file: Path) -> dict[str, Any]:
+    """What the archive says it holds, once it is what a session may hold."""
+    infos = archive.infolist()
+    names = [info.filename for info in infos]
+    for problem in _problems(infos, names):
+        raise RunFolderError(f"{file} is refused: {problem}.")
+    if MANIFEST not in names:
+        raise RunFolderError(f"{file} is no archive of a session: it has no {MANIFEST}.")
+    try:
+        manifest = json.loads(archive.read(MANIFEST))
+        files = {str(n): (str(f["sha256"]), int(f["bytes"])) for n, f in manifest["files"].items()}
+        version, title = int(manifest["version"]), str(manifest["name"])
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise RunFolderError(f"{file} is refused: its {MANIFEST} cannot be read.") from None
+    if version > VERSION:
+        raise RunFolderError(f"{file} was written by a later dirscope (version {version}): update to open it.")
+    if set(files) != set(names) - {MANIFEST}:
+        raise RunFolderError(f"{file} is refused: it holds other files than its {MANIFEST} says.")
+    wrong = next(
+        (info.filename for info in infos if info.filename in files and info.file_size != files[info.filename][1]), ""
+    )
+    if wrong:
+        raise RunFolderError(f"{file} is refused: {wrong} is not as long as its {MANIFEST} says.")
+    return {"name": title, "files": files}
+
+
+def _problems(infos: list[zipfile.ZipInfo], names: list[str]) -> Iterator[str]:
+    if len(names) != len(set(names)):
+        yield "two of its files have one name"
+    if len(names) > MOST_FILES:
+        yield f"it holds {len(names)} files, more than {MOST_FILES}"
+    for info in infos:
+        if info.filename != MANIFEST and not _NAMES.fullmatch(info.filename):
+            yield f"no session has a file {info.filename[:80]!r}"
+        if stat.S_ISLNK(info.external_attr >> 16):
+            yield f"{info.filename[:80]!r} is a link"
+        if info.filename == MANIFEST and info.file_size > LONGEST_MANIFEST:
+            yield f"its {MANIFEST} is {info.file_size} bytes long"
+    if sum(info.file_size for info in infos) > MOST_BYTES:
+        yield f"it would unpack to more than {MOST_BYTES // 2**30} GiB"
+
+
+def _copy_out(archive: zipfile.ZipFile, name: str, said: tuple[str, int], room: Path, file: Path) -> None:
+    target = room / name
+    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    seen, length = hashlib.sha256(), 0
+    with archive.open(name) as read, target.open("xb") as write:
+        while chunk := read.read(CHUNK):
+            length += len(chunk)
+            if length > said[1]:
+                raise RunFolderError(f"{file} is refused: {name} is longer than it says.")
+            seen.update(chunk)
+            write.write(chunk)
+    if seen.hexdigest() != said[0]:
+        raise RunFolderError(f"{file} is damaged: {name} is not what was packed; have it sent again.")
+
+
+def _claim(room: Path, sessions: Path, title: str) -> Path:
+    """Give what was unpacked a name of its own."""
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", title).strip("-.")[:80] or "shared"
+    names = (stem if n == 1 else f"{stem}-{n}" for n in range(1, MOST_FILES))
+    target = next(sessions / name for name in names if not (sessions / name).exists())
+    room.chmod(0o700)
+    room.rename(target)
+    return target

@@ -1,0 +1,88 @@
+"""From one screen to another by number keys: what is left keeps what it has, and is come back to.
+
+Knows the app's screens and the order in which they lie; computes nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from textual.screen import Screen
+
+from tui.screens import asking, menus
+from tui.screens.guest import GuestScreen
+from tui.screens.probe import ProbeScreen
+from tui.screens.sessions import SessionsScreen
+from tui.screens.steering import SteeringScreen
+from tui.screens.workbench import Workbench
+
+if TYPE_CHECKING:
+    from tui.app import DirscopeApp
+
+NO_MODEL = "This is a replay, which has no model: enter goes on live from here."
+
+
+def playing(app: DirscopeApp) -> ProbeScreen | None:
+    """The screen that plays a replay, if one does."""
+    shown = [s for s in app.screen_stack if isinstance(s, ProbeScreen) and s.player is not None]
+    return shown[-1] if shown else None
+
+
+def _main(app: DirscopeApp) -> ProbeScreen:
+    """The main screen, everything above it left; its runs are kept."""
+    while app.screen is not app.probe and len(app.screen_stack) > 2:
+        leave(app.screen)
+        app.pop_screen()
+    return app.probe
+
+
+def leave(screen: Screen[object]) -> None:
+    """What a screen does before it is left by another way than its own."""
+    if isinstance(screen, GuestScreen):
+        screen.leave()
+
+
+def to_probe(app: DirscopeApp) -> None:
+    """Curves."""
+    _main(app)
+
+
+def to_experiments(app: DirscopeApp) -> None:
+    """The experiment that was left last, as far as it came; where there is none, the list."""
+    here = app.screen
+    if isinstance(here, GuestScreen) and not isinstance(here, SteeringScreen):
+        if here.host is app.probe:
+            menus.pick_experiment(_main(app))  # pressed again: another one
+        return
+    main = _main(app)
+    if main.bridge is None:
+        main.complain(NO_MODEL)
+        return
+    lab = main.left_behind.get("experiment")
+    if isinstance(lab, GuestScreen) and menus.same_place(lab.recipe, main.recipe):
+        app.push_screen(lab.again())
+    else:
+        menus.pick_experiment(main)
+
+
+def to_features(app: DirscopeApp) -> None:
+    """The SAE workbench."""
+    if not isinstance(app.screen, Workbench):
+        asking.open_workbench(_main(app))
+
+
+def to_steering(app: DirscopeApp) -> None:
+    """The steering lab."""
+    if isinstance(app.screen, SteeringScreen):
+        return
+    main = _main(app)
+    if main.bridge is None:
+        main.complain(NO_MODEL)
+    else:
+        menus.open_experiment(main, "steering")
+
+
+def to_sessions(app: DirscopeApp) -> None:
+    """The browser of sessions."""
+    if not isinstance(app.screen, SessionsScreen):
+        app.push_screen(SessionsScreen(_main(app)))
