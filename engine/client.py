@@ -28,8 +28,13 @@ class Worker:
         self._process: multiprocessing.process.BaseProcess | None = None
         self._pipe: connection.Connection | None = None
 
+    @property
+    def started(self) -> bool:
+        """Whether there is a process."""
+        return self._process is not None
+
     def start(self) -> None:
-        """Spawn the process; it loads nothing until the first request."""
+        """Spawn the process; it loads no model until the first request."""
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         self._process = context.Process(target=serve, args=(theirs, self._options), daemon=True, name="dirscope-worker")

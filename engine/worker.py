@@ -7,6 +7,7 @@ the worker looks at its pipe: a newer run request or a cancel ends the current r
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -53,6 +54,8 @@ class WorkerOptions:
     cache: Path | None = None
     log: Path | None = None
     """Where the libraries' own output goes; None leaves it on stderr."""
+    eager: bool = False
+    """Whether torch and the model code are imported at once, as a request for them is sure to come."""
 
 
 def serve(pipe: connection.Connection, options: WorkerOptions) -> None:
@@ -64,7 +67,19 @@ def serve(pipe: connection.Connection, options: WorkerOptions) -> None:
     keep_freed_memory()
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before CUDA starts: deterministic matrix products
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        if options.eager:
+            _import_engine(pipe)
         _Server(pipe, options).loop()
+
+
+def _import_engine(pipe: connection.Connection) -> None:
+    """Import what every run needs; it takes most of the time of a start."""
+    pipe.send(Reply(0, Progress("loading torch")))
+    gc.disable()  # thousands of modules, and nothing in them is garbage: a sixth of the time
+    from engine import crosscheck, laboratory, models, workshop  # noqa: F401
+
+    gc.freeze()
+    gc.enable()
 
 
 def _die_with_parent() -> None:

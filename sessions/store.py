@@ -22,7 +22,6 @@ from engine.results import Draft, Event, Progress, RunEnded, RunStarted, Sketche
 from sessions.paths import make_private
 from sessions.reader import EVENTS_FILE, RECIPE_FILE, RECORD_FILE, Run, read_run
 from sessions.schema import SCHEMA_VERSION, plain, to_line
-from sessions.tables import write_tables
 
 SYNC_SECONDS: Final = 1.0
 FILES: Final = frozenset(
@@ -185,6 +184,8 @@ class RunWriter:
     def _conclude(self, end: RunEnded) -> Run:
         self.close()
         run = read_run(self.folder)
+        from sessions.tables import write_tables  # Arrow takes long to import, and a start needs none of it
+
         columns = write_tables(run)
         self._record.update(status=end.status, why=end.why, ended=_now(), peak_bytes=end.peak_bytes, tables=columns)
         self._save_record()

@@ -5,6 +5,8 @@ Knows how the pieces are put together; the screen knows what they do.
 
 from __future__ import annotations
 
+import gc
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +15,11 @@ from typing import ClassVar, Final
 from textual import on
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.filter import LineFilter
 from textual.message import Message
 from textual.screen import ModalScreen, Screen
 
-from engine.client import prepare_spawning
+from engine.client import Worker, prepare_spawning
 from engine.errors import UsageError, did_you_mean
 from engine.recipe import Recipe, parse_recipe, with_overrides
 from engine.worker import WorkerOptions
@@ -29,13 +32,15 @@ from tui.bridge import Bridge
 from tui.edits import as_curves
 from tui.everywhere import EVERYWHERE
 from tui.help import every_command
-from tui.keys import keymap
+from tui.ink import Ascii, Legible
 from tui.messages import Branched
 from tui.player import Player
 from tui.screens import going
 from tui.screens.probe import ProbeScreen
 from tui.screens.showing import show_stored
 
+SWITCH_SECONDS: Final = 0.0005
+"""How long a thread keeps the interpreter while another wants it."""
 DEFAULT_PROMPT: Final = "Once upon a time, there was a little girl who"
 
 
@@ -57,27 +62,37 @@ class DirscopeApp(App[None]):
         player: Player | None = None,
         opened: Path | None = None,
         config: Config | None = None,
+        worker: Worker | None = None,
     ) -> None:
         super().__init__()
         self.animation_level = "none"
         config = config or Config()
         self.clipboard_way = config.clipboard
         self.theme = checked_theme(config.theme, self.available_themes)
-        self.set_keymap(keymap(config.keys))
+        if config.keys:
+            from tui.keys import keymap  # knows every screen, which the first frame does not need
+
+            self.set_keymap(keymap(config.keys))
         self.hints = hints.Hints(where.state, config.hints)
         self._options = WorkerOptions(cache=where.cache, log=where.log)
         self._sessions = where.sessions
         prepare_spawning()  # before Textual takes over stderr, or no process can be spawned
         self.bridge: Bridge | None = None
         if player is None:
-            self.bridge = Bridge(self._post_to_probe, self._options)
+            self.bridge = Bridge(self._post_to_probe, self._options, worker)
         self.probe = ProbeScreen(recipe, self.bridge, session, player, opened)
         if config.ascii:
             self.probe.view = replace(self.probe.view, ascii=True)
+        self._legible, self._ascii = Legible(), Ascii()
 
     @classmethod
-    def fresh(cls, overrides: Sequence[str] = (), config: Config | None = None) -> DirscopeApp:
+    def fresh(
+        cls, overrides: Sequence[str] = (), config: Config | None = None, worker: Worker | None = None
+    ) -> DirscopeApp:
         """A new session with the default recipe and these overrides.
+
+        Args:
+            worker: one that was started already, to be ready sooner.
 
         Raises:
             RecipeError: An override is wrong.
@@ -86,10 +101,10 @@ class DirscopeApp(App[None]):
         where = places()
         make_private(where.sessions)
         recipe = parse_recipe(with_overrides({"site": {"prompt": DEFAULT_PROMPT}}, overrides))
-        return cls(recipe, Session.new(where.sessions, recipe.model.name), where, config=config)
+        return cls(recipe, Session.new(where.sessions, recipe.model.name), where, config=config, worker=worker)
 
     @classmethod
-    def opening(cls, folder: Path, config: Config | None = None) -> DirscopeApp:
+    def opening(cls, folder: Path, config: Config | None = None, worker: Worker | None = None) -> DirscopeApp:
         """A session or run from disk, its last run shown; new runs join the session.
 
         Raises:
@@ -98,7 +113,7 @@ class DirscopeApp(App[None]):
         where, runs = places(), run_folders(folder)
         run = read_run(runs[-1])
         session = Session.growing_from(folder, where.sessions)
-        return cls(as_curves(run.recipe), session, where, opened=runs[-1], config=config)
+        return cls(as_curves(run.recipe), session, where, opened=runs[-1], config=config, worker=worker)
 
     @classmethod
     def replaying(cls, folder: Path, speed: float = 1.0, config: Config | None = None) -> DirscopeApp:
@@ -112,6 +127,9 @@ class DirscopeApp(App[None]):
 
     def on_mount(self) -> None:
         self.push_screen(self.probe)
+        # The event loop competes with two threads, of recording and drawing: it is to wait for neither.
+        sys.setswitchinterval(SWITCH_SECONDS)
+        self.call_after_refresh(_collect_again)
         if self.bridge is not None:
             # After the first frame, so that starting a process does not delay it.
             self.call_after_refresh(self.bridge.start)
@@ -144,6 +162,15 @@ class DirscopeApp(App[None]):
     def _on_branched(self, message: Branched) -> None:
         self.go_live(message.folder)
 
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """What is done to every line before the terminal has it."""
+        found = list(super().get_line_filters())
+        if not self.current_theme.dark and not self.no_color:
+            found.append(self._legible)
+        if self.probe.ascii:
+            found.append(self._ascii)
+        return found
+
     # What the user does
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
@@ -162,6 +189,12 @@ class DirscopeApp(App[None]):
         """Everything that has a key on this screen, by name, then Textual's own."""
         yield from every_command(screen)
         yield from super().get_system_commands(screen)
+
+
+def _collect_again() -> None:
+    """What was imported stays to the end: garbage collection passes it over, and pauses the event loop less."""
+    gc.freeze()
+    gc.enable()
 
 
 def checked_theme(name: str, themes: Mapping[str, object]) -> str:

@@ -30,7 +30,7 @@ from engine.protocol import (
 )
 from engine.questions import Question
 from engine.recipe import Recipe
-from engine.results import CurveResult, Draft, Event, RowResult, RunEnded, Sketches
+from engine.results import CurveResult, Draft, Event, Progress, RowResult, RunEnded, Sketches
 from engine.worker import WorkerOptions
 from sessions.catalogue import Session
 from sessions.reader import read_run
@@ -72,14 +72,15 @@ class Bridge:
     Args:
         post: thread-safe; where messages go.
         options: of the worker.
+        worker: the first one, where it was started already.
     """
 
-    def __init__(self, post: Callable[[Message], object], options: WorkerOptions) -> None:
+    def __init__(self, post: Callable[[Message], object], options: WorkerOptions, worker: Worker | None = None) -> None:
         self._post = post
         self._options = options
         self._orders: queue.SimpleQueue[_Start | AskRequest | CancelRequest | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._loop, name="dirscope-bridge", daemon=True)
-        self._worker = Worker(options)
+        self._worker = worker or Worker(options)
         self._open: _Open | None = None
         self._pending: list[Event] = []
         self._posted = 0.0
@@ -132,8 +133,9 @@ class Bridge:
 
     def _loop(self) -> None:
         try:
-            self._worker.start()
-        except (OSError, ValueError) as error:
+            if not self._worker.started:
+                self._worker.start()
+        except (OSError, ValueError, RuntimeError) as error:
             self._post(
                 EngineDied(f"The worker process could not be started: {error}. Leave the app and try --batch.", False)
             )
@@ -190,6 +192,8 @@ class Bridge:
             self._asked.discard(reply.id)
             self._post(Answered(reply.id, body))
             return
+        if reply.id == 0 and self._open is not None and isinstance(body, Progress):
+            self._post(RunEvents(self._open.id, [body]))  # of the worker itself, before it takes a request
         if self._open is None or reply.id != self._open.id:
             return
         match body:

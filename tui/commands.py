@@ -230,29 +230,47 @@ def app(arguments: argparse.Namespace) -> int:
         raise UsageError(f"A session brings its own recipe: change {typed[0].partition('=')[0]} in the app.")
 
     def make(config: Config) -> Any:
-        from tui.app import DirscopeApp
+        import gc
 
-        if arguments.session is not None:
-            from sessions.catalogue import find
-            from sessions.paths import places
+        gc.disable()  # until the first frame: nothing of what is imported is garbage
+        from engine.client import Worker
+        from engine.worker import WorkerOptions
+        from sessions.paths import places
 
-            return DirscopeApp.opening(find(arguments.session, places().sessions), config)
-        started = argparse.Namespace(**vars(arguments))
-        started.model, started.device, started.sae = config.model, config.device, config.sae
-        return DirscopeApp.fresh([*shorthand(started), *arguments.overrides], config)
+        where = places()
+        # Before anything of the app is imported: the worker's own imports take longest, and go on beside ours.
+        worker = Worker(WorkerOptions(cache=where.cache, log=where.log, eager=True))
+        worker.start()
+        try:
+            from tui.app import DirscopeApp
+
+            if arguments.session is not None:
+                from sessions.catalogue import find
+
+                return DirscopeApp.opening(find(arguments.session, where.sessions), config, worker)
+            started = argparse.Namespace(**vars(arguments))
+            started.model, started.device, started.sae = config.model, config.device, config.sae
+            return DirscopeApp.fresh([*shorthand(started), *arguments.overrides], config, worker)
+        except BaseException:
+            worker.stop(timeout=0)
+            raise
 
     return _open_app(make, arguments)
 
 
 def _open_app(make: Callable[[Config], Any], arguments: argparse.Namespace) -> int:
-    from engine.errors import UsageError
-    from sessions.config import settings
+    from tui.splash import splash
 
     if not all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):
+        from engine.errors import UsageError
+
         raise UsageError("The app needs a terminal and this is none: use dirscope --batch RECIPE, or replay --verify.")
-    flags = {name: getattr(arguments, name, None) for name in ("model", "device", "sae", "mouse", "ascii", "theme")}
-    config = settings(flags).config
-    app = make(config)
+    with splash(getattr(arguments, "prompt", None)):
+        from sessions.config import settings
+
+        flags = {name: getattr(arguments, name, None) for name in ("model", "device", "sae", "mouse", "ascii", "theme")}
+        config = settings(flags).config
+        app = make(config)
     app.run(mouse=config.mouse)
     return int(app.return_code or 0)
 

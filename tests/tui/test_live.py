@@ -74,7 +74,7 @@ def test_the_noise_floor_is_on_the_plot_and_beside_the_site() -> None:
     info = {**INFO, "noise_floor": {"kl": 0.4, "l2": {"r": 0.1}}}
     picture = Picture().after(RunStarted(info)).after(Sketches((sketch(0, 20),)))
     assert "noise" in draw(chart(picture, View()), 60, 16).plain
-    assert "noise floor 0.4 nats" in site_text(picture).plain
+    assert "noise floor 0.4 nats" in site_text(picture, parse_recipe({"site": {"prompt": "One day"}}), 80).plain
     assert "noise" not in draw(chart(picture, View(metric="l2")), 60, 16).plain
     without = Picture().after(RunStarted(INFO)).after(Sketches((sketch(0, 20),)))
     assert "noise" not in draw(chart(without, View()), 60, 16).plain

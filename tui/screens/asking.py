@@ -16,10 +16,6 @@ from engine.questions.writing import WriteOn
 from engine.recipe import parse_recipe
 from tui import edits
 from tui.screens.dialogs import Writings
-from tui.screens.feature_card import FeatureDialog
-from tui.screens.null_dialog import NullDialog
-from tui.screens.tables import TablesScreen
-from tui.screens.workbench import Workbench
 
 if TYPE_CHECKING:
     from engine.results import CurveResult
@@ -33,6 +29,8 @@ def show_feature(screen: ProbeScreen, index: int | None) -> None:
     elif screen.bridge is None:
         screen.complain("This is a replay, which has no SAE: enter goes on live from here, with cards.")
     else:
+        from tui.screens.feature_card import FeatureDialog
+
         screen.answer_in(FeatureDialog(), FeatureCard(index))
 
 
@@ -81,6 +79,8 @@ def against_nulls(screen: ProbeScreen) -> None:
     """How unusual the threshold under the cursor is."""
     curve = _curve_from_prompt(screen, "compare with nulls")
     if curve is not None:
+        from tui.screens.null_dialog import NullDialog
+
         family = DIRECTIONS[curve.summary.kind].family
         dialog = NullDialog(curve.summary.label, "°" if screen.drawn.unit == "degrees" else "")
         screen.answer_in(dialog, AgainstNulls(curve.summary.label, family, curve.direction))
@@ -91,6 +91,8 @@ def decompose_curve(screen: ProbeScreen) -> None:
     curve = _curve_from_prompt(screen, "decompose")
     if curve is None:
         return
+    from tui.screens.tables import TablesScreen
+
     data = edits.with_experiment(screen.recipe, "decompose", {}).data()
     vector = {"kind": "vector", "label": curve.summary.label, "data": packed(curve.direction)}
     recipe = parse_recipe({**data, "directions": [vector]})
@@ -102,6 +104,8 @@ def open_workbench(screen: ProbeScreen) -> None:
     if screen.bridge is None:
         screen.complain("This is a replay, which has no SAE: enter goes on live from here, with features.")
     else:
+        from tui.screens.workbench import Workbench
+
         screen.app.push_screen(Workbench(screen))
 
 

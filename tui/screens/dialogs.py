@@ -10,7 +10,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.screen import ModalScreen
-from textual.widgets import Input, Label, Markdown, OptionList, Static, TextArea
+from textual.widgets import Input, Label, OptionList, Static, TextArea
 from textual.widgets.option_list import Option
 
 from engine.errors import DirscopeError
@@ -167,6 +167,8 @@ class Help(ModalScreen[None]):
         self._text = text
 
     def compose(self) -> ComposeResult:
+        from textual.widgets import Markdown  # takes long to import, and the first frame needs none
+
         with VerticalScroll(classes="dialog wide"):
             yield Markdown(self._text)
             yield Label("esc back", classes="dialog-hint")

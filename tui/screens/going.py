@@ -5,16 +5,14 @@ Knows the app's screens and the order in which they lie; computes nothing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from textual.screen import Screen
 
 from tui.screens import asking, menus
 from tui.screens.guest import GuestScreen
+from tui.screens.opening import STEERING
 from tui.screens.probe import ProbeScreen
-from tui.screens.sessions import SessionsScreen
-from tui.screens.steering import SteeringScreen
-from tui.screens.workbench import Workbench
 
 if TYPE_CHECKING:
     from tui.app import DirscopeApp
@@ -36,10 +34,15 @@ def _main(app: DirscopeApp) -> ProbeScreen:
     return app.probe
 
 
-def leave(screen: Screen[object]) -> None:
+def leave(screen: Screen[Any]) -> None:
     """What a screen does before it is left by another way than its own."""
     if isinstance(screen, GuestScreen):
         screen.leave()
+
+
+def _place(screen: Screen[Any]) -> str:
+    """Which of the screens behind number keys it is."""
+    return str(getattr(screen, "place", ""))
 
 
 def to_probe(app: DirscopeApp) -> None:
@@ -50,7 +53,7 @@ def to_probe(app: DirscopeApp) -> None:
 def to_experiments(app: DirscopeApp) -> None:
     """The experiment that was left last, as far as it came; where there is none, the list."""
     here = app.screen
-    if isinstance(here, GuestScreen) and not isinstance(here, SteeringScreen):
+    if isinstance(here, GuestScreen) and _place(here) != STEERING:
         if here.host is app.probe:
             menus.pick_experiment(_main(app))  # pressed again: another one
         return
@@ -59,7 +62,7 @@ def to_experiments(app: DirscopeApp) -> None:
         main.complain(NO_MODEL)
         return
     lab = main.left_behind.get("experiment")
-    if isinstance(lab, GuestScreen) and menus.same_place(lab.recipe, main.recipe):
+    if lab is not None and menus.same_place(lab.recipe, main.recipe):
         app.push_screen(lab.again())
     else:
         menus.pick_experiment(main)
@@ -67,22 +70,24 @@ def to_experiments(app: DirscopeApp) -> None:
 
 def to_features(app: DirscopeApp) -> None:
     """The SAE workbench."""
-    if not isinstance(app.screen, Workbench):
+    if _place(app.screen) != "features":
         asking.open_workbench(_main(app))
 
 
 def to_steering(app: DirscopeApp) -> None:
     """The steering lab."""
-    if isinstance(app.screen, SteeringScreen):
+    if _place(app.screen) == STEERING:
         return
     main = _main(app)
     if main.bridge is None:
         main.complain(NO_MODEL)
     else:
-        menus.open_experiment(main, "steering")
+        menus.open_experiment(main, STEERING)
 
 
 def to_sessions(app: DirscopeApp) -> None:
     """The browser of sessions."""
-    if not isinstance(app.screen, SessionsScreen):
+    if _place(app.screen) != "sessions":
+        from tui.screens.sessions import SessionsScreen
+
         app.push_screen(SessionsScreen(_main(app)))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from textual import on
 from textual.screen import Screen
@@ -25,8 +25,13 @@ from tui.screens.dialogs import Reading
 class Guest(Protocol):
     """A screen that shows a run of its own."""
 
+    recipe: Recipe
     ended: bool
     """Whether the run is over."""
+
+    def again(self) -> Screen[Any]:
+        """The same run once more, as far as it came."""
+        ...
 
     def take(self, event: Event) -> None:
         """One more event of its run."""

@@ -43,6 +43,7 @@ def toggle_split(screen: ProbeScreen) -> None:
 def toggle_ascii(screen: ProbeScreen) -> None:
     """Without braille, or with it."""
     screen.look(replace(screen.view, ascii=not screen.view.ascii))
+    screen.app.refresh_css(animate=False)  # every line is another one
 
 
 def toggle_lower(screen: ProbeScreen) -> None:

@@ -16,7 +16,6 @@ from engine.errors import DirscopeError
 from engine.experiments import EXPERIMENTS
 from engine.hooks import hook_names
 from engine.recipe import Recipe
-from sessions.export import FORMATS, Part, export
 from sessions.kinds import USUAL
 from tui import edits
 from tui.help import NOTES, help_of
@@ -24,7 +23,7 @@ from tui.messages import KindToggled
 from tui.screens.dialogs import AskLine, Choose, EditText, Help, TwoPrompts
 from tui.screens.opening import STEERING, screen_of
 from tui.screens.running import as_text, session_of, unused
-from tui.screens.steering import SteeringScreen
+from tui.screens.taking import to_clipboard
 from tui.widgets.direction_list import kinds_in_order
 
 if TYPE_CHECKING:
@@ -111,8 +110,8 @@ def open_experiment(screen: ProbeScreen, name: str) -> None:
     except DirscopeError as error:
         screen.complain(str(error))
         return
-    lab = screen.left_behind.get(SteeringScreen.place)
-    if isinstance(lab, SteeringScreen) and recipe.experiment == STEERING and same_place(lab.recipe, recipe):
+    lab = screen.left_behind.get(name) if name == STEERING else None
+    if lab is not None and same_place(lab.recipe, recipe):
         screen.app.push_screen(lab.again())
     else:
         screen.app.push_screen(screen_of(screen, recipe))
@@ -138,6 +137,8 @@ def pick_kind(screen: ProbeScreen) -> None:
 
 def export_run(screen: ProbeScreen) -> None:
     """Ask for a format and write the run on the screen into the current directory."""
+    from sessions.export import FORMATS, Part, export
+
     folder = screen.whole_run("exported")
     if folder is None:
         return
@@ -152,7 +153,7 @@ def export_run(screen: ProbeScreen) -> None:
         try:
             export(folder, form, file, Part(curve, draw=as_text))
             if form == "py":
-                screen.app.copy_to_clipboard(file.read_text(encoding="utf-8"))
+                to_clipboard(screen.app, file.read_text(encoding="utf-8"), "python")
         except DirscopeError as error:
             screen.complain(str(error))
         else:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Final
 
+from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import BindingType
@@ -56,6 +57,7 @@ from tui.screens.painting import paint
 from tui.watchlist import WatchList
 from tui.widgets.curve_plot import CurvePlot
 from tui.widgets.direction_list import DirectionList
+from tui.widgets.lines import Lines
 from tui.widgets.prompt_input import PromptInput
 from tui.widgets.tables import KindTable, NextTokens
 from tui.widgets.token_strip import TokenStrip
@@ -113,6 +115,8 @@ class ProbeScreen(HostScreen):
         self.folder: Path | None = opened
         """Of the run on the screen, once it is whole on disk."""
         self.problem = ""
+        self.said: str | Text = ""
+        """What stands below the tokens."""
         self.site_is_current = True
         """Whether the picture's site is that of the recipe; false from a change until its run has started."""
         self.cursor_moved = False
@@ -121,13 +125,13 @@ class ProbeScreen(HostScreen):
         self.playing: Timer | None = None
 
     def compose(self) -> ComposeResult:
-        yield Static(id="status")
+        yield Lines(id="status")
         with Horizontal(id="prompt-line"):
             yield Label("prompt")
             yield PromptInput(self.recipe.site.prompt, id="prompt", compact=True, select_on_focus=False)
         yield TokenStrip(id="tokens")
         yield Static(id="site", markup=False)
-        yield Static(id="hint", markup=False)
+        yield Lines(id="hint")
         with Horizontal(id="upper"):
             yield DirectionList(id="directions")
             yield CurvePlot(id="plot")

@@ -5,6 +5,7 @@ Knows players and screens; the player knows what is due.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -92,7 +93,14 @@ def again(screen: ProbeScreen) -> None:
     except DirscopeError as error:
         screen.complain(str(error))
     else:
-        screen.app.push_screen(type(screen)(screen.recipe, None, None, player))
+        show_player(screen, player)
+
+
+def show_player(screen: ProbeScreen, player: Player) -> None:
+    """Play over the live screen, looked at in the same way."""
+    over = type(screen)(player.recipe, None, None, player)
+    over.view = replace(screen.view, curve=0, step=0)
+    screen.app.push_screen(over)
 
 
 def pause(screen: ProbeScreen) -> None:

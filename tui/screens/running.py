@@ -16,7 +16,6 @@ from engine.errors import DirscopeError
 from engine.experiments import EXPERIMENTS
 from engine.recipe import Recipe
 from sessions.chart import Drawable
-from sessions.export import FORMATS, Part, export
 from sessions.reader import recorded_status
 from tui import edits
 from tui.plotting import draw
@@ -89,6 +88,8 @@ def export_from(
         table: which rows, of a run with several tables.
         chart: the picture as it stands on the screen, in place of one by name.
     """
+    from sessions.export import FORMATS, Part, export
+
     if folder is None:
         screen.notify("This run is not on disk to its end yet: stop it, or wait.", severity="warning", markup=False)
         return

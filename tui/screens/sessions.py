@@ -37,6 +37,7 @@ from tui.panels import Shown
 from tui.player import Player
 from tui.screens.dialogs import AskLine, Help
 from tui.screens.keeping import lay_over_run
+from tui.screens.replaying import show_player
 from tui.screens.running import unused
 from tui.screens.showing import picture_of_run, show_stored
 from tui.widgets.curve_plot import CurvePlot
@@ -95,6 +96,7 @@ Everything that is kept, newest first. **enter** shows the last run of a session
 **P** lays its last curves over the run on the main screen, whatever model, layer or prompt they are of. Sharing writes
 one file beside you; opening one checks every name, size and hash in it and runs nothing.
 """
+    place: ClassVar[str] = "sessions"
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide")]  # noqa: RUF012 (an instance variable upstream)
     VERTICAL_BREAKPOINTS = [(0, "-short"), (22, "-tall")]  # noqa: RUF012
 
@@ -251,8 +253,8 @@ one file beside you; opening one checks every name, size and hash in it and runs
     def action_replay(self) -> None:
         def do(row: Row) -> None:
             player = Player(run_folders(row.entry.folder))
-            host = self._host
-            self.app.switch_screen(type(host)(player.recipe, None, None, player))
+            self.dismiss(None)
+            show_player(self._host, player)
 
         self._with_folder(do)
 

@@ -60,6 +60,7 @@ completions below, each with the same random numbers as the one without. Words o
 and -** turn the strength to values that the run has not: four completions are written at once, and **enter** keeps that
 strength in a new run. A vocabulary misses successes and can be satisfied by nonsense: read the texts, and the damage.
 """
+    place: ClassVar[str] = "steering"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("plus,equals_sign", "turn(1)", "stronger", id="steer.up", tooltip="Turn the strength up, and write"),
         Binding("minus", "turn(-1)", "weaker", show=False, id="steer.down", tooltip="Turn the strength down"),

@@ -15,10 +15,8 @@ from textual.app import App
 from textual.screen import Screen
 
 from engine.errors import DirscopeError
-from sessions.export import Part, export, markdown
 from sessions.paths import make_private, places
 from sessions.reader import RECIPE_FILE, read_run
-from sessions.report import page
 from tui.screens.dialogs import Choose
 from tui.screens.host import HostScreen
 from tui.screens.running import as_text, unused
@@ -26,6 +24,7 @@ from tui.status import readout
 from tui.widgets.curve_plot import CurvePlot
 
 if TYPE_CHECKING:
+    from sessions.export import Part
     from tui.screens.guest import GuestScreen
     from tui.screens.probe import ProbeScreen
 
@@ -77,11 +76,13 @@ def _choose(screen: Screen[Any], copies: Copies) -> None:
 
 
 def _plot_of(screen: Screen[Any]) -> Copies:
-    plots = [plot for plot in screen.query(CurvePlot) if plot.display and plot.plain]
+    plots = [plot for plot in screen.query(CurvePlot) if plot.display and plot.has_chart]
     return {"plot": ("the plot as text", lambda: plots[0].plain)} if plots else {}
 
 
 def _exported(folder: Path, form: str, part: Part) -> str:
+    from sessions.export import export
+
     with tempfile.TemporaryDirectory(prefix="dirscope-") as room:
         file = Path(room) / f"copy.{form}"
         export(folder, form, file, part)
@@ -90,6 +91,8 @@ def _exported(folder: Path, form: str, part: Part) -> str:
 
 def copy_from_main(screen: ProbeScreen) -> None:
     """Ask what of the run on the main screen is copied."""
+    from sessions.export import Part, markdown
+
     folder = screen.whole_run("copied")
     if folder is None:
         return
@@ -119,6 +122,9 @@ def _tsv(curve: Any) -> str:
 
 def copy_from_run(screen: GuestScreen) -> None:
     """Ask what of an experiment is copied."""
+    from sessions.export import Part
+    from sessions.report import page
+
     folder, table = screen.folder, screen.table
     copies = _plot_of(screen)
     if folder is not None:

@@ -22,9 +22,11 @@ from engine.questions.watch import Watched, WatchFeatures
 from engine.worker import OVERTAKEN
 from sessions.printable import printable
 from tui import edits
+from tui.help import help_of
 from tui.screens.dialogs import EditText, Help, Reading
 from tui.screens.feature_card import FeatureDialog, card_text
 from tui.screens.tables import TablesScreen
+from tui.screens.taking import to_clipboard
 
 if TYPE_CHECKING:
     from tui.screens.probe import ProbeScreen
@@ -69,6 +71,7 @@ One row per feature active at the chosen token: activation, share of L1, rate (h
 decoder row, e·d (cosine of encoder and decoder), and the output token it raises most by the direct path. *dense*
 features fire on more than half of all tokens, *rare* ones on fewer than one in 10,000, *dead* ones never.
 """
+    place: ClassVar[str] = "features"
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide")]  # noqa: RUF012 (an instance variable upstream)
 
     def __init__(self, host: ProbeScreen) -> None:
@@ -201,9 +204,7 @@ features fire on more than half of all tokens, *rare* ones on fewer than one in 
             self._host.answer_in(FeatureDialog(), FeatureCard(self.selected.index))
 
     def action_help(self) -> None:
-        keys = [b for b in self.BINDINGS if isinstance(b, Binding)]
-        rows = "\n".join(f"| `{b.key.split(',')[0].replace('slash', '/')}` | {b.tooltip} |" for b in keys)
-        self.app.push_screen(Help(f"{self.HELP}\n\n| key | does |\n|---|---|\n{rows}"))
+        self.app.push_screen(Help(help_of(self)))
 
     def action_watch(self) -> None:
         if self.selected is not None:
@@ -231,8 +232,7 @@ features fire on more than half of all tokens, *rare* ones on fewer than one in 
         if self.selected is not None:
             card = self.card
             url = card.neuronpedia if card is not None and card.feature.index == self.selected.index else ""
-            self.app.copy_to_clipboard(url or str(self.selected.index))
-            self.notify("Sent to the terminal's clipboard (OSC 52).", title="copied")
+            to_clipboard(self.app, url or str(self.selected.index), "copied")
 
     def _run(self, experiment: str, title: str, first: tuple[str, str] | None = None, **options: Any) -> None:
         recipe = edits.with_experiment(self._host.recipe, experiment, options)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import ClassVar, Final
 
 from rich.text import Text
-from textual.app import RenderResult
 from textual.binding import Binding, BindingType
 from textual.message import Message
-from textual.widget import Widget
+from textual.strip import Strip
 
 from tui.messages import CursorMoved
 from tui.panels import Shown
 from tui.plotting import draw
+from tui.widgets.lines import Lines, strips
 
 DRAW_SECONDS: Final = 1 / 8
 NOTHING: Final = "nothing to draw yet"
@@ -23,7 +24,7 @@ _DRAWER: Final = ThreadPoolExecutor(max_workers=1, thread_name_prefix="dirscope-
 """plotext has one global figure: one thread draws all charts of the process."""
 
 
-class CurvePlot(Widget, can_focus=True):
+class CurvePlot(Lines, can_focus=True):
     """Shows the newest chart it was given."""
 
     HELP = """\
@@ -51,9 +52,10 @@ KL, L2, cosine or KL as a share of its end along each direction; a letter at a c
     class Drawn(Message):
         """A chart is finished, off the event loop."""
 
-        def __init__(self, text: Text, label: str) -> None:
+        def __init__(self, lines: list[Text], built: list[Strip], label: str) -> None:
             super().__init__()
-            self.text = text
+            self.lines = lines
+            self.built = built
             self.label = label
 
     def __init__(self, id: str, titled: bool = False) -> None:
@@ -62,11 +64,9 @@ KL, L2, cosine or KL as a share of its end along each direction; a letter at a c
         self._titled = titled
         self._make: Callable[[], Shown | None] | None = None
         self._of: tuple[object, ...] = ()
-        self._text = Text("")
         self._drawing: Future[None] | None = None
         self._stale = False
         self._last = 0.0
-        self._note = ""
         self.drawings = 0
         """Charts drawn so far."""
 
@@ -79,18 +79,20 @@ KL, L2, cosine or KL as a share of its end along each direction; a letter at a c
         """
         if len(of) == len(self._of) and all(new is old for new, old in zip(of, self._of, strict=True)):
             return
-        self._of, self._make, self._note = of, make, ""
+        self._of, self._make = of, make
         self._request()
 
     @property
-    def plain(self) -> str:
-        """What is drawn, without colours; empty where nothing is."""
-        return self._text.plain if self._make is not None else ""
+    def has_chart(self) -> bool:
+        """Whether it shows a chart, not a word in place of one."""
+        return self._make is not None and self.drawings > 0
 
     def say(self, text: str) -> None:
         """Show a line of text in place of a chart."""
-        self._of, self._make, self._note = (), None, text
-        self.refresh()
+        self._of, self._make = (), None
+        width = max(10, self.size.width - 2)
+        lines = [part for line in text.split("\n") for part in textwrap.wrap(line, width) or [""]]
+        self.put([Text(line.center(self.size.width).rstrip(), style="dim") for line in lines])
 
     def _request(self) -> None:
         self._stale = True
@@ -103,7 +105,7 @@ KL, L2, cosine or KL as a share of its end along each direction; a letter at a c
         self._draw()
 
     def _draw(self) -> None:
-        make, (width, height) = self._make, self.size
+        make, (width, height), console = self._make, self.size, self.app.console
         if make is None or not self._stale or self._drawing is not None:
             return
         self._stale, self._last = False, time.monotonic()
@@ -117,29 +119,25 @@ KL, L2, cosine or KL as a share of its end along each direction; a letter at a c
             except Exception as error:
                 # An exception here would vanish with the thread: the plot says it instead.
                 text = Text(f"cannot draw this chart: {type(error).__name__}: {error}")
-            self.post_message(self.Drawn(text, label))
+            lines = list(text.split("\n", allow_blank=True))
+            self.post_message(self.Drawn(lines, strips(lines, console), label))
 
         self._drawing = _DRAWER.submit(work)
 
     def on_curve_plot_drawn(self, message: Drawn) -> None:
         message.stop()
         self._drawing = None
-        self._text = message.text
+        if self._make is not None:
+            self.put_strips(message.lines, message.built)
         if self._titled:
             self.border_title = message.label
         self.drawings += 1
-        self.refresh()
         if self._stale:
             self._request()
 
     def on_resize(self) -> None:
         if self._make is not None:
             self._request()
-
-    def render(self) -> RenderResult:
-        if self._make is None:
-            return Text(self._note, style="dim", justify="center")
-        return self._text
 
     def action_cursor(self, steps: int, curves: int) -> None:
         self.post_message(CursorMoved(steps, curves))

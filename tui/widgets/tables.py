@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from rich.text import Text
-from textual.app import RenderResult
-from textual.widget import Widget
 
 from engine.aggregates import REAL, REAL_KINDS
 from engine.results import Summary
@@ -17,14 +15,11 @@ from sessions.printable import printable
 from tui.axes import axis_of, summaries
 from tui.charts import View
 from tui.picture import Picture, TokenRow
+from tui.widgets.lines import Lines
 
 
-class KindTable(Widget):
+class KindTable(Lines):
     """Per kind: n, median threshold and quartiles, max-slope step, censored share."""
-
-    def __init__(self, id: str) -> None:
-        super().__init__(id=id)
-        self._lines: list[Text] = []
 
     def show(self, picture: Picture, axis: str = "") -> None:
         """Show the digest of a picture's curves; real bases in their own texts are counted together.
@@ -39,7 +34,7 @@ class KindTable(Widget):
         # Which is sooner is told on the path that was walked, whatever the axis.
         wins = against_control(_together(picture.summaries)) if together else {}
         unit = "" if axis in ("", "L2") and picture.unit == "L2" else f" {axis_of(picture, axis).title}"
-        last = "sooner than control" if together else f"{'max-slope':>10} {'censored':>9}"
+        last = "sooner than control" if together else f"{'max-slope':>9} {'censored':>8}"
         name = f"threshold{unit}" if len(unit) < 3 else unit.strip()[:9]
         head = f"{'kind':<17}{'n':>4} {name:>9} {'quartiles':>13} {last}"
         lines = [Text(head, style="dim", no_wrap=True)]
@@ -54,30 +49,25 @@ class KindTable(Widget):
             line.append(f"{style.letter} ", style=f"bold {style.style}")
             line.append(f"{name:<15.15}{d.n:>4} {number(d.threshold, 3):>9} {quartiles:>13}")
             if not together:
-                line.append(f" {number(d.max_slope_step, 3):>10} {d.censored:>9.0%}")
+                line.append(f" {number(d.max_slope_step, 3):>9} {d.censored:>8.0%}")
             elif d.kind in wins:
                 win = wins[d.kind]
                 line.append(f" {win.rate:.2f} ({win.low:.2f}-{win.high:.2f})")
             line.append(letters(found[-1]), style="yellow")
             lines.append(line)
         lines += [Text(note, style="yellow", no_wrap=True) for note in footnotes(found)]
-        self._lines = lines
-        self.refresh()
-
-    def render(self) -> RenderResult:
-        return Text("\n", end="").join(self._lines)
+        self.put(lines)
 
 
 def _together(rows: tuple[Summary, ...]) -> tuple[Summary, ...]:
     return tuple(replace(s, base_kind=REAL) for s in rows)
 
 
-class NextTokens(Widget):
+class NextTokens(Lines):
     """The most probable next tokens, unperturbed and at the cursor."""
 
-    def __init__(self, id: str) -> None:
-        super().__init__(id=id)
-        self._lines: list[Text] = [Text("next tokens appear with the first curve", style="dim")]
+    def on_mount(self) -> None:
+        self.put([Text("next tokens appear with the first curve", style="dim")])
 
     def show(self, picture: Picture, view: View, rows: int = 5) -> None:
         """Show the tokens at the cursor of a picture."""
@@ -86,8 +76,7 @@ class NextTokens(Widget):
         curve = picture.curves[view.curve]
         before, here = picture.tokens(curve, view.step, rows)
         if not before:
-            self._lines = [Text("this experiment keeps no next tokens", style="dim")]
-            self.refresh()
+            self.put([Text("this experiment keeps no next tokens", style="dim")])
             return
         lines = [Text(f"{'unperturbed':<22}{'here':<22}", style="dim", no_wrap=True)]
         known = {row.token for row in before}
@@ -95,11 +84,7 @@ class NextTokens(Widget):
             line = Text(_cell(old), no_wrap=True)
             line.append(_cell(new), style="" if new.token in known else "bold")
             lines.append(line)
-        self._lines = lines
-        self.refresh()
-
-    def render(self) -> RenderResult:
-        return Text("\n", end="").join(self._lines)
+        self.put(lines)
 
 
 def _cell(row: TokenRow) -> str:
