@@ -30,7 +30,7 @@ from engine.forward import Forward, Hosts
 from engine.hooks import default_read, parse_hook
 from engine.layouts import choose
 from engine.models import Model, from_network, load_model, pick_device
-from engine.recipe import ModelSection
+from engine.recipe import parse_recipe
 from engine.shards import Layout
 from engine.taps import editing
 
@@ -87,7 +87,7 @@ def bench_model(name: str, device: str = "auto") -> Model:
         return from_network(str(folder), network, None, weights_sha256=name)
     if name != "embedded" and "/" not in name and not Path(name).exists() and name.startswith("gpt2-"):
         raise UsageError(f"There is no size or directory '{name}'{did_you_mean(name, SIZES)}")
-    return load_model(ModelSection(name=name, device=device))
+    return load_model(parse_recipe({"site": {"prompt": "x"}, "model": {"name": name, "device": device}}).model)
 
 
 class _Task:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import stat
@@ -20,9 +21,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from engine.errors import RunFolderError, UsageError
+from engine.errors import DirscopeError, RunFolderError, UsageError
 from sessions.catalogue import run_folders
+from sessions.housekeeping import is_ours
 from sessions.paths import make_private
+from sessions.reader import read_run
 
 MANIFEST: Final = "manifest.json"
 VERSION: Final = 1
@@ -31,7 +34,7 @@ _OF_RUN: Final = (
     r"(recipe\.toml|run\.json|events\.jsonl|bookmarks\.json|title\.json|answer\.json|arrays\.safetensors|"
     r"[a-z]+\.parquet|tables/[a-z0-9_-]+\.parquet)"
 )
-_NAMES: Final = re.compile(rf"(session\.json|(runs/\d{{4,6}}/)?{_OF_RUN})")
+_NAMES: Final = re.compile(rf"(session\.json|(runs/[0-9]{{4,6}}/)?{_OF_RUN})")
 MOST_BYTES: Final = 8 * 2**30
 MOST_FILES: Final = 100_000
 LONGEST_MANIFEST: Final = 32 * 2**20
@@ -56,19 +59,25 @@ def pack(folder: Path, file: Path, progress: Progress = lambda done, total: None
     for path in sorted(p for p in folder.rglob("*") if not p.is_dir() or p.is_symlink()):
         name = path.relative_to(folder).as_posix()
         (inside if _NAMES.fullmatch(name) and path.is_file() and not path.is_symlink() else behind).append(name)
-    part = file.with_name(file.name + ".part")
+    for run in run_folders(folder):
+        read_run(run)  # what cannot be read here cannot be read there
     try:
-        with zipfile.ZipFile(part, "x", zipfile.ZIP_DEFLATED) as archive:
+        handle, made = tempfile.mkstemp(prefix=f".{file.name}-", dir=file.parent)
+    except OSError as error:
+        raise UsageError(f"Cannot write {file} ({error.strerror or error}): choose another place.") from None
+    part = Path(made)
+    try:
+        with os.fdopen(handle, "wb") as raw, zipfile.ZipFile(raw, "w", zipfile.ZIP_DEFLATED) as archive:
             files = {}
             for done, name in enumerate(inside):
                 progress(done, len(inside))
-                files[name] = {
-                    "sha256": _copy_in(archive, folder / name, name),
-                    "bytes": archive.getinfo(name).file_size,
-                }
-            manifest = {"version": VERSION, "name": folder.name, "files": files}
+                digest = _copy_in(archive, folder / name, name)
+                files[name] = {"sha256": digest, "bytes": archive.getinfo(name).file_size}
+            manifest = {"version": VERSION, "name": folder.resolve().name, "files": files}
             archive.writestr(MANIFEST, json.dumps(manifest, indent=1))
-        part.rename(file)
+        os.link(part, file)  # unlike renaming, never over another file
+    except FileExistsError:
+        raise UsageError(f"{file} exists: choose another name, nothing is written over.") from None
     except OSError as error:
         raise UsageError(f"Cannot write {file} ({error.strerror or error}): choose another place.") from None
     finally:
@@ -102,11 +111,11 @@ def unpack(file: Path, sessions: Path, progress: Progress = lambda done, total: 
                 for done, (name, said) in enumerate(manifest["files"].items()):
                     progress(done, len(manifest["files"]))
                     _copy_out(archive, name, said, room, file)
-                run_folders(room)
+                _check(room, file)
                 return _claim(room, sessions, manifest["name"])
             finally:
                 shutil.rmtree(room, ignore_errors=True)
-    except (zipfile.BadZipFile, zlib.error, EOFError, struct.error, ValueError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, struct.error, ValueError, OverflowError) as error:
         raise RunFolderError(f"{file} is no archive of a session, or a damaged one ({error}).") from None
     except (NotImplementedError, RuntimeError) as error:  # encrypted, or packed in an unknown way
         raise RunFolderError(
@@ -114,6 +123,18 @@ def unpack(file: Path, sessions: Path, progress: Progress = lambda done, total: 
         ) from None
     except OSError as error:
         raise UsageError(f"Cannot open {file} ({error.strerror or error}).") from None
+
+
+def _check(room: Path, file: Path) -> None:
+    """Refuse what would be no session that can be read and, one day, thrown away."""
+    try:
+        for run in run_folders(room):
+            read_run(run)
+    except DirscopeError as error:
+        said = str(error).replace(f"{room}{os.sep}", "").replace(str(room), "the session")
+        raise RunFolderError(f"{file} is refused: {said}") from None
+    if not is_ours(room):
+        raise RunFolderError(f"{file} is refused: nothing in it says that it is a session.")
 
 
 def _manifest(archive: zipfile.ZipFile, file: Path) -> dict[str, Any]:
@@ -128,10 +149,12 @@ def _manifest(archive: zipfile.ZipFile, file: Path) -> dict[str, Any]:
         manifest = json.loads(archive.read(MANIFEST))
         files = {str(n): (str(f["sha256"]), int(f["bytes"])) for n, f in manifest["files"].items()}
         version, title = int(manifest["version"]), str(manifest["name"])
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
         raise RunFolderError(f"{file} is refused: its {MANIFEST} cannot be read.") from None
     if version > VERSION:
-        raise RunFolderError(f"{file} was written by a later dirscope (version {version}): update to open it.")
+        raise RunFolderError(
+            f"{file} was written by a later dirscope (version {str(version)[:12]}): update to open it."
+        )
     if set(files) != set(names) - {MANIFEST}:
         raise RunFolderError(f"{file} is refused: it holds other files than its {MANIFEST} says.")
     wrong = next(
@@ -148,6 +171,8 @@ def _problems(infos: list[zipfile.ZipInfo], names: list[str]) -> Iterator[str]:
     if len(names) > MOST_FILES:
         yield f"it holds {len(names)} files, more than {MOST_FILES}"
     for info in infos:
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            yield f"{info.filename[:80]!r} is packed in a way that sharing does not use"
         if info.filename != MANIFEST and not _NAMES.fullmatch(info.filename):
             yield f"no session has a file {info.filename[:80]!r}"
         if stat.S_ISLNK(info.external_attr >> 16):

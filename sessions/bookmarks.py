@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from engine.errors import UsageError
+from sessions.records import read_record
 from sessions.store import replace_file
 
 BOOKMARKS_FILE: Final = "bookmarks.json"
@@ -41,10 +42,10 @@ class Bookmark:
 
 def bookmarks(folder: Path) -> tuple[Bookmark, ...]:
     """Those of a run, in the order in which they were made; a damaged file has none."""
+    found = read_record(folder / BOOKMARKS_FILE).get("bookmarks")
     try:
-        found = json.loads((folder / BOOKMARKS_FILE).read_text(encoding="utf-8"))["bookmarks"]
-        return tuple(_read(item) for item in found)
-    except (OSError, ValueError, KeyError, TypeError):
+        return tuple(_read(item) for item in found) if isinstance(found, list) else ()
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         return ()
 
 
@@ -55,7 +56,7 @@ def _read(item: Mapping[str, Any]) -> Bookmark:
         str(item["place"])[:LONGEST],
         None if curve is None else int(curve),
         int(item.get("step", 0)),
-        str(item.get("made", "")),
+        str(item.get("made", ""))[:40],
     )
 
 
@@ -79,14 +80,9 @@ def remove(folder: Path, bookmark: Bookmark) -> None:
 
 def _held(folder: Path) -> tuple[Bookmark, ...]:
     """What is there; a file that cannot be read is not written over."""
-    held = bookmarks(folder)
-    if not held and (folder / BOOKMARKS_FILE).exists():
-        try:
-            empty = json.loads((folder / BOOKMARKS_FILE).read_text(encoding="utf-8")) == {"bookmarks": []}
-        except (OSError, ValueError):
-            empty = False
-        if not empty:
-            raise UsageError(f"{folder / BOOKMARKS_FILE} is damaged: mend it or move it away to add bookmarks.")
+    held, file = bookmarks(folder), folder / BOOKMARKS_FILE
+    if not held and file.exists() and read_record(file) != {"bookmarks": []}:
+        raise UsageError(f"{file} is damaged: mend it or move it away to add bookmarks.")
     return held
 
 

@@ -16,7 +16,9 @@ from typing import Any, Final
 from engine.errors import DirscopeError, RunFolderError, UsageError, did_you_mean
 from engine.recipe import Recipe
 from sessions.paths import make_private, new_folder
+from sessions.printable import printable
 from sessions.reader import RECIPE_FILE, RECORD_FILE, Run, is_run, read_run
+from sessions.records import read_record
 from sessions.schema import SCHEMA_VERSION
 from sessions.store import RunWriter, replace_file
 
@@ -26,6 +28,8 @@ RUNS: Final = "runs"
 
 TITLE_FILE: Final = "title.json"
 """What a session or run is called by its user."""
+LONGEST_TITLE: Final = 120
+"""Characters."""
 
 
 @dataclass(frozen=True)
@@ -94,11 +98,12 @@ class Session:
 
     def recalled(self, key: str) -> Any:
         """What was kept; None where nothing was."""
-        file = None if self._folder is None else self._folder / SESSION_FILE
-        try:
-            return None if file is None else json.loads(file.read_text(encoding="utf-8")).get(key)
-        except (OSError, ValueError, AttributeError):
-            return None
+        return None if self._folder is None else read_record(self._folder / SESSION_FILE).get(key)
+
+    @property
+    def on_disk(self) -> Path | None:
+        """Where it lives, if it lives anywhere yet."""
+        return self._folder
 
     def new_run(self, recipe: Recipe) -> RunWriter:
         """Open the folder of the next run.
@@ -180,34 +185,42 @@ def one_run(folder: Path) -> Path:
 
 def entries(sessions: Path) -> list[Entry]:
     """What the sessions directory holds, newest first; damaged ones are listed as such."""
-    found = []
-    for folder in sessions.iterdir() if sessions.is_dir() else []:
-        is_session = (folder / SESSION_FILE).exists() or (folder / RUNS).is_dir()
-        if folder.name.startswith(".") or not folder.is_dir() or not (is_session or is_run(folder)):
-            continue
-        prompt, status, runs, model, experiment = "", "damaged", 0, "", ""
-        try:
-            folders = run_folders(folder)
-            runs = len(folders)
-            record = json.loads((folders[-1] / RECORD_FILE).read_text(encoding="utf-8"))
-            prompt = str(record.get("site", {}).get("prompt", ""))
-            model = str(record.get("model", {}).get("name", ""))
-            experiment = str(record.get("experiment", ""))
-            status = str(record["status"])
-        except (DirscopeError, OSError, ValueError, KeyError, AttributeError):
-            pass
+    found = [_entry(folder) for folder in (sessions.iterdir() if sessions.is_dir() else [])]
+    return sorted((e for e in found if e is not None), key=lambda e: e.changed, reverse=True)
+
+
+def _entry(folder: Path) -> Entry | None:
+    """One line of the list; None for what is neither a session nor a run, or has gone meanwhile."""
+    is_session = (folder / SESSION_FILE).exists() or (folder / RUNS).is_dir()
+    if folder.name.startswith(".") or not (is_session or is_run(folder)):
+        return None
+    try:
         changed = datetime.fromtimestamp(folder.stat().st_mtime, UTC)
-        title = title_of(folder)
-        found.append(Entry(folder.name, folder, is_session, runs, changed, prompt, status, title, model, experiment))
-    return sorted(found, key=lambda e: e.changed, reverse=True)
+    except OSError:
+        return None
+    try:
+        folders = run_folders(folder)
+    except DirscopeError:
+        folders = []
+    record = read_record(folders[-1] / RECORD_FILE) if folders else {}
+    site, model = record.get("site"), record.get("model")
+    return Entry(
+        folder.name,
+        folder,
+        is_session,
+        len(folders),
+        changed,
+        prompt=printable(str(site.get("prompt", ""))) if isinstance(site, dict) else "",
+        status=printable(str(record.get("status", "damaged"))),
+        title=title_of(folder),
+        model=printable(str(model.get("name", ""))) if isinstance(model, dict) else "",
+        experiment=printable(str(record.get("experiment", ""))),
+    )
 
 
 def title_of(folder: Path) -> str:
     """What its user calls it; empty where nobody named it."""
-    try:
-        return str(json.loads((folder / TITLE_FILE).read_text(encoding="utf-8"))["title"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
+    return printable(str(read_record(folder / TITLE_FILE).get("title", "")))[:LONGEST_TITLE]
 
 
 def whole_of(folder: Path) -> Path:

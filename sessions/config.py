@@ -7,6 +7,7 @@ environment; no terminal.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,9 +31,11 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    model: str | None = Field(None, description="the model that the app starts with")
-    device: str | None = Field(None, description="auto, cpu, cuda, cuda:N or mps")
-    sae: str | None = Field(None, description="RELEASE[:SAE_ID]: 'bundled', a directory or a sae-lens release")
+    model: str | None = Field(None, min_length=1, description="the model that the app starts with")
+    device: str | None = Field(None, min_length=1, description="auto, cpu, cuda, cuda:N or mps")
+    sae: str | None = Field(
+        None, min_length=1, description="RELEASE[:SAE_ID]: 'bundled', a directory or a sae-lens release"
+    )
     theme: str = Field("textual-dark", description="a theme by name: dirscope config --themes lists them")
     mouse: bool = Field(True, description="whether the app takes the mouse; false leaves it to the terminal")
     ascii: bool = Field(False, description="draw without braille and blocks")
@@ -41,6 +44,10 @@ class Config(BaseModel):
     )
     hints: bool = Field(True, description="whether a first start shows a line of hints")
     keys: dict[str, str] = Field(default_factory=dict, description="a table of keys by the id of what they do")
+
+
+EXAMPLES: Final = {"model": "embedded", "device": "auto", "sae": "bundled"}
+"""What a template shows of settings that have no default."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +137,7 @@ def _of_file(file: Path) -> dict[str, Any]:
 def _of_environment() -> Iterator[tuple[str, dict[str, Any]]]:
     known = {f"{PREFIX}{name.upper()}": name for name in Config.model_fields if name != "keys"}
     for variable, text in sorted(os.environ.items()):
-        if not variable.startswith(PREFIX) or variable in OTHERS:
+        if not variable.startswith(PREFIX) or variable in OTHERS or not text:
             continue
         if variable not in known:
             raise UsageError(f"Unknown variable {variable}{did_you_mean(variable, [*known, *OTHERS])}")
@@ -171,7 +178,7 @@ def write_template(file: Path) -> Path:
     lines = ["# Settings of dirscope. dirscope config --explain says what is in force, and who set it.", ""]
     for name, field in Config.model_fields.items():
         lines.append(f"# {field.description}")
-        default = "embedded" if field.default is None and name == "model" else field.default
+        default = EXAMPLES.get(name, field.default)
         lines += ["# [keys]", '# pin = "f6"'] if name == "keys" else [f"# {name} = {_toml(default)}", ""]
     try:
         make_private(file.parent)
@@ -196,6 +203,4 @@ def told(value: Any) -> str:
 
 
 def _toml(value: Any) -> str:
-    if value is None:
-        return '""'
-    return str(value).lower() if isinstance(value, bool) else f'"{value}"'
+    return json.dumps(value, ensure_ascii=False)

@@ -10,7 +10,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -22,7 +22,7 @@ from engine.protocol import RunRequest
 from engine.recipe import parse_recipe
 from engine.results import Event, RunStarted
 from engine.worker import WorkerOptions
-from sessions.config import settings
+from sessions.config import Config, settings
 from sessions.paths import places
 from sessions.runner import run_to_end
 
@@ -50,12 +50,16 @@ class Finding:
         return f"{line}\n      {'':<10} → {self.advice}" if self.advice else line
 
 
-def examine() -> Iterator[Finding]:
-    """Look at everything a run needs."""
+def examine(check: Callable[[Config], object] = lambda config: None) -> Iterator[Finding]:
+    """Look at everything a run needs.
+
+    Args:
+        check: raises an error on settings that the app would refuse.
+    """
     yield Finding("python", True, f"{sys.version.split()[0]}, {', '.join(_versions())}")
     yield from terminal(os.environ, shutil.get_terminal_size(), sys.stdout.isatty())
     yield _unicode()
-    yield _configuration()
+    yield _configuration(check)
     where = places()
     for name, path in asdict(where).items():
         folder = path.parent if name in ("log", "config") else path
@@ -122,12 +126,13 @@ def _unicode() -> Finding:
     )
 
 
-def _configuration() -> Finding:
+def _configuration(check: Callable[[Config], object]) -> Finding:
     try:
-        rows = settings().rows
+        found = settings()
+        check(found.config)
     except DirscopeError as error:
         return Finding("settings", False, str(error), "mend or remove it; dirscope config --explain shows the rest")
-    mine = [f"{row.name} ({row.source})" for row in rows if row.source != "default"]
+    mine = [f"{row.name} ({row.source})" for row in found.rows if row.source != "default"]
     return Finding("settings", True, ", ".join(mine) or "all default")
 
 

@@ -23,7 +23,7 @@ from sessions.digest import digest, number, table_lines
 from sessions.figure import draw_figure
 from sessions.gallery import charts
 from sessions.printable import printable
-from sessions.reader import Run, read_run
+from sessions.reader import EVENTS_FILE, Run, read_run
 from sessions.report import Drawer, page
 from sessions.schema import plain
 from sessions.snippet import snippet
@@ -166,6 +166,10 @@ def export(folder: Path, form: str, file: Path, part: Part = Part()) -> None:
     suffix = file.suffix.lstrip(".").lower()
     if suffix in FORMATS and suffix != form:
         raise UsageError(f"{file.name} says {suffix} but --format says {form}: make them agree.")
+    if any((parent / EVENTS_FILE).exists() for parent in file.resolve().parents):
+        raise UsageError(f"{file} lies in a run folder, whose files are its record: write it somewhere else.")
+    if part.view is not None and form not in ("svg", "png"):
+        raise UsageError(f"--view picks what svg and png draw; {form} holds what the run has.")
     run = read_run(folder)
     if not run.curves and not run.tables:
         raise RunFailedError(f"{folder} holds no results yet: there is nothing to export.")

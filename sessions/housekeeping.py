@@ -5,27 +5,29 @@ Knows the names of a session's files.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
 import shutil
 from pathlib import Path
-from typing import Final
 
 from engine.errors import RunFolderError, UsageError
-from sessions.catalogue import SESSION_FILE, TITLE_FILE
+from sessions.catalogue import LONGEST_TITLE, SESSION_FILE, TITLE_FILE
 from sessions.paths import make_private
 from sessions.printable import printable
 from sessions.reader import RECORD_FILE
+from sessions.records import read_record
 from sessions.store import replace_file
-
-LONGEST_TITLE: Final = 120
-"""Characters."""
 
 
 def size_of(folder: Path) -> int:
     """Bytes on disk of everything below a folder."""
-    return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file() and not p.is_symlink())
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):  # what is being written comes and goes
+            total += path.lstat().st_size if path.is_file() else 0
+    return total
 
 
 def rename(folder: Path, title: str) -> None:
@@ -50,7 +52,7 @@ def _checked_name(name: str, sessions: Path) -> Path:
         raise UsageError(f"'{name}' is not the name of a session: see dirscope sessions list.")
     if not folder.is_dir():
         raise UsageError(f"There is no session '{name}' in {sessions}: see dirscope sessions list.")
-    if not _is_ours(folder):
+    if not is_ours(folder):
         raise RunFolderError(f"{folder} is neither a run folder nor a session, so it is left alone.")
     return folder
 
@@ -89,18 +91,15 @@ def _moved(folder: Path, where: Path) -> Path:
 
 def empty(trash: Path) -> int:
     """Delete what is in the trash for good; gives how many sessions there were."""
-    gone = [folder for folder in trash.iterdir() if folder.is_dir() and _is_ours(folder)] if trash.is_dir() else []
+    gone = [folder for folder in trash.iterdir() if folder.is_dir() and is_ours(folder)] if trash.is_dir() else []
     for folder in gone:
-        shutil.rmtree(folder)
+        try:
+            shutil.rmtree(folder)
+        except OSError as error:
+            raise UsageError(f"Cannot delete {folder} ({error.strerror or error}).") from None
     return len(gone)
 
 
-def _is_ours(folder: Path) -> bool:
+def is_ours(folder: Path) -> bool:
     """Whether a file of ours says so: a name that others use too, like recipe.toml, is not enough."""
-    for name in (SESSION_FILE, RECORD_FILE):
-        try:
-            if "schema_version" in json.loads((folder / name).read_text(encoding="utf-8")):
-                return True
-        except (OSError, ValueError, TypeError):
-            continue
-    return False
+    return any("schema_version" in read_record(folder / name) for name in (SESSION_FILE, RECORD_FILE))

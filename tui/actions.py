@@ -30,11 +30,16 @@ class Action:
     footer: bool = False
     when: Literal["always", "live"] = "always"
     """Whether it needs a model: a replay has none."""
+    at_once: bool = False
+    """Whether it is done before the next key is looked at, as what is typed ahead of a slow line goes into a text."""
 
     @property
     def binding(self) -> Binding:
         """As Textual wants it."""
-        return Binding(self.keys, f"do('{self.id}')", self.label, id=self.id, tooltip=self.help, show=self.footer)
+        action = f"do('{self.id}')"
+        return Binding(
+            self.keys, action, self.label, id=self.id, tooltip=self.help, show=self.footer, priority=self.at_once
+        )
 
 
 def _focus(name: str) -> Callable[[ProbeScreen], object]:
@@ -43,7 +48,15 @@ def _focus(name: str) -> Callable[[ProbeScreen], object]:
 
 _MAIN: Final = (
     Action("help", "question_mark,f1", menus.show_help, "help", "Every key here, and what the panel does", True),
-    Action("prompt", "p", _focus("prompt"), "prompt", "Type another prompt; enter goes back to the tokens", True),
+    Action(
+        "prompt",
+        "p",
+        _focus("prompt"),
+        "prompt",
+        "Type another prompt; enter goes back to the tokens",
+        True,
+        at_once=True,
+    ),
     Action("tokens", "t", _focus("tokens"), "tokens", "Go to the tokens: left and right pick the base"),
     Action("directions", "d", _focus("directions"), "directions", "Go to the list of directions", True),
     Action("plot", "c", _focus("plot"), "cursor", "Go to the plot: arrows move the cursor and pick a curve", True),

@@ -32,12 +32,13 @@ from tui.bridge import Bridge
 from tui.edits import as_curves
 from tui.everywhere import EVERYWHERE
 from tui.help import every_command
-from tui.ink import Ascii, Legible
+from tui.ink import Ascii, Harmless, Legible
 from tui.messages import Branched
 from tui.player import Player
 from tui.screens import going
 from tui.screens.probe import ProbeScreen
 from tui.screens.showing import show_stored
+from tui.screens.stack import playing
 
 SWITCH_SECONDS: Final = 0.0005
 """How long a thread keeps the interpreter while another wants it."""
@@ -83,7 +84,7 @@ class DirscopeApp(App[None]):
         self.probe = ProbeScreen(recipe, self.bridge, session, player, opened)
         if config.ascii:
             self.probe.view = replace(self.probe.view, ascii=True)
-        self._legible, self._ascii = Legible(), Ascii()
+        self._harmless, self._legible, self._ascii = Harmless(), Legible(), Ascii()
 
     @classmethod
     def fresh(
@@ -150,11 +151,11 @@ class DirscopeApp(App[None]):
             return
         self.bridge = Bridge(self._post_to_probe, self._options)
         session = Session.growing_from(whole_of(folder), self._sessions)
-        view = self.probe.view
+        before = self.probe
         while len(self.screen_stack) > 2:
             self.pop_screen()
         self.probe = ProbeScreen(as_curves(read_run(folder).recipe), self.bridge, session, None, folder)
-        self.probe.view = view
+        self.probe.view, self.probe.pins = before.view, before.pins
         self.switch_screen(self.probe)
         self.bridge.start()
 
@@ -164,7 +165,7 @@ class DirscopeApp(App[None]):
 
     def get_line_filters(self) -> Sequence[LineFilter]:
         """What is done to every line before the terminal has it."""
-        found = list(super().get_line_filters())
+        found = [*super().get_line_filters(), self._harmless]
         if not self.current_theme.dark and not self.no_color:
             found.append(self._legible)
         if self.probe.ascii:
@@ -178,7 +179,7 @@ class DirscopeApp(App[None]):
         if action != "do" or not parameters or str(parameters[0]) not in EVERYWHERE:
             return True
         if EVERYWHERE[str(parameters[0])].player:
-            return going.playing(self) is not None
+            return playing(self) is not None
         return not isinstance(self.screen, ModalScreen)
 
     def action_do(self, id: str) -> None:

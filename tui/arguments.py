@@ -126,9 +126,10 @@ def _vectors(parser: argparse.ArgumentParser) -> None:
 
 
 def _config(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--explain", action="store_true", help="say of every setting who set it")
-    parser.add_argument("--themes", action="store_true", help="list the themes")
-    parser.add_argument("--init", action="store_true", help="write a file with every setting, to be edited")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--explain", action="store_true", help="say of every setting who set it")
+    what.add_argument("--themes", action="store_true", help="list the themes")
+    what.add_argument("--init", action="store_true", help="write a file with every setting, to be edited")
 
 
 def _bench(parser: argparse.ArgumentParser) -> None:

@@ -6,7 +6,7 @@ no widgets.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -28,6 +28,8 @@ class Axis:
     """x at every step of a curve, never falling; None where the curve has none."""
     title: str = ""
     """Short, as the head of a column."""
+    squared: bool = False
+    """Whether x goes with the square of the path, so that its root is what is linear between steps."""
 
 
 def _share(picture: Picture, curve: CurveResult) -> Series | None:
@@ -54,7 +56,7 @@ AXES: Final = {
         Axis("typical", "share of the typical distance", " typical", _share, "typical"),
         Axis("angle", "angle, degrees", "°", lambda _, c: c.angle, "°"),
         Axis("native", "multiples of the direction's own length (a feature's: its activation)", "x", _native, "native"),
-        Axis("predicted", "predicted KL (Fisher), nats", " predicted", _predicted, "predicted"),
+        Axis("predicted", "predicted KL (Fisher), nats", " predicted", _predicted, "predicted", squared=True),
     )
 }
 """By name, in the order of the key that goes through them."""
@@ -89,13 +91,37 @@ def coordinates(picture: Picture, curve: CurveResult | Sketch, name: str) -> Ser
 
 
 def converted(picture: Picture, curve: CurveResult, at: float | None, name: str) -> float | None:
-    """A place along the path on another axis, linear between steps; None where there is none."""
+    """A place along the path on another axis, linear between steps (its root is, where x is a square); None where
+    there is none."""
     x = coordinates(picture, curve, name)
-    return None if at is None or x is None else float(np.interp(at, curve.coordinate, x))
+    if at is None or x is None:
+        return None
+    if axis_of(picture, name).squared:
+        return float(np.interp(at, curve.coordinate, np.sqrt(x))) ** 2
+    return float(np.interp(at, curve.coordinate, x))
 
 
 def summaries(picture: Picture, name: str) -> tuple[Summary, ...]:
-    """A row per curve with the threshold on this axis; where it has no place there, it counts as never reached."""
+    """A row per curve that has a place on this axis, with the threshold there."""
     if name in ("", own(picture)):
         return picture.summaries
-    return tuple(replace(c.summary, threshold=converted(picture, c, c.summary.threshold, name)) for c in picture.curves)
+    return tuple(
+        replace(c.summary, threshold=converted(picture, c, c.summary.threshold, name))
+        for c in picture.curves
+        if coordinates(picture, c, name) is not None
+    )
+
+
+def label(picture: Picture, name: str) -> str:
+    """What the axis counts, in words."""
+    if name == "native" and picture.unit == "degrees":
+        return "multiples of the angle to the direction's own end"
+    return axis_of(picture, name).label
+
+
+def median_curve(xs: Sequence[Series], ys: Sequence[Series]) -> tuple[Series, Series]:
+    """The median over curves of y at each x, on as much of the axis as all of them have."""
+    if all(np.array_equal(x, xs[0]) for x in xs):
+        return xs[0], np.median(ys, axis=0)
+    grid = np.linspace(0.0, min(float(x[-1]) for x in xs), max(len(x) for x in xs))
+    return grid, np.median([np.interp(grid, x, y) for x, y in zip(xs, ys, strict=True)], axis=0)

@@ -167,7 +167,10 @@ class Bridge:
             if order is None:
                 return False
             if isinstance(order, _Start):
-                self._close("superseded", self._open is not None and self._open.id in self._kept_when_stopped)
+                keep = self._open is not None and self._open.id in self._kept_when_stopped
+                kept = self._close("superseded", keep)
+                if kept is not None:
+                    self._post(kept)
                 held = Held()
                 try:
                     if order.stopped is None:

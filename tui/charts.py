@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
 from engine.results import CurveResult, Series, Sketch
 from sessions.chart import BRIGHT, DIM, GREY, Chart, Line, Mark
 from sessions.kinds import dimmed, look
-from tui.axes import axis_of, converted, coordinates, own
+from tui.axes import converted, coordinates, label, median_curve, own
 from tui.panels import Panels
 from tui.picture import Picture
 
@@ -59,6 +60,8 @@ class Behind:
     picture: Picture
     letter: str
     name: str
+    folder: Path | None = None
+    """Of its run, where it is whole on disk."""
 
 
 def chart(picture: Picture, view: View, behind: Sequence[Behind] = ()) -> Chart | Panels:
@@ -81,7 +84,7 @@ def one_chart(picture: Picture, view: View, behind: Sequence[Behind] = ()) -> Ch
     if view.metric in ("kl", "share"):
         lines.extend(_quadratics(picture, x_stop, view))
     for other in behind:
-        lines.extend(_medians(other, view, x_stop))
+        lines.extend(_medians(other, view, view.axis or own(picture), x_stop))
     y_start, y_stop = 0.0, None
     if view.metric == "cosine":
         y_start = min((float(picture.series(c, "cosine").min()) for c, _ in shown), default=0.0)
@@ -118,7 +121,7 @@ def one_chart(picture: Picture, view: View, behind: Sequence[Behind] = ()) -> Ch
         levels=(level,) if view.metric == "kl" else (),
         floor=picture.noise_floor if view.metric == "kl" else None,
         verticals=tuple(verticals),
-        x_label=f"{axis_of(picture, view.axis).label}{some}",
+        x_label=f"{label(picture, view.axis)}{some}",
         ascii=view.ascii,
     )
 
@@ -129,7 +132,8 @@ def _split(picture: Picture, view: View, behind: Sequence[Behind]) -> tuple[tupl
     if behind:
         parts.append(("this run", one_chart(picture, view)))
         for other in behind:
-            parts.append((f"{other.letter}: {other.name}", one_chart(other.picture, replace(view, curve=-1))))
+            same = replace(view, curve=-1, axis=view.axis or own(picture))  # whatever its own path was
+            parts.append((f"{other.letter}: {other.name}", one_chart(other.picture, same)))
     else:
         kinds = dict.fromkeys(c.summary.kind for c in picture.curves)
         chosen = picture.curves[view.curve] if 0 <= view.curve < len(picture.curves) else None
@@ -173,27 +177,23 @@ def _marks(picture: Picture, curve: CurveResult, view: View, bottom: float, leve
 def _typical(picture: Picture, view: View) -> float | None:
     """Where the typical distance between two real activations lies on the axis."""
     name = view.axis or own(picture)
-    if name == "typical":
-        return 1.0
-    return picture.typical_distance if name == "L2" and picture.unit == "L2" else None
+    return {"typical": 1.0, "L2": picture.typical_distance}.get(name)
 
 
-def _medians(other: Behind, view: View, x_stop: float) -> list[Line]:
-    """The median curve of each kind of another run, where its own axis has them."""
-    by_kind: dict[tuple[str, str], list[CurveResult]] = {}
+def _medians(other: Behind, view: View, axis: str, x_stop: float) -> list[Line]:
+    """The median curve of each kind of another run, as far as the axis goes."""
+    by_kind: dict[tuple[str, str], list[tuple[Series, Series]]] = {}
     for curve in other.picture.curves:
-        by_kind.setdefault((curve.summary.base_kind, curve.summary.kind), []).append(curve)
+        x = coordinates(other.picture, curve, axis)
+        if x is not None:
+            found = by_kind.setdefault((curve.summary.base_kind, curve.summary.kind), [])
+            found.append((x, other.picture.series(curve, view.metric)))
     lines = []
-    for (_, kind), curves in by_kind.items():
-        if not all(np.array_equal(c.coordinate, curves[0].coordinate) for c in curves):
-            continue
-        xs = [coordinates(other.picture, c, view.axis) for c in curves]
-        known = [x for x in xs if x is not None]
-        if len(known) == len(curves):
-            x, y = np.median(known, axis=0), np.median([other.picture.series(c, view.metric) for c in curves], axis=0)
-            inside = x <= x_stop * (1 + 1e-9)  # its path may be longer, and its letter is to be seen
-            x, y = x[inside], y[inside]
-            lines.append(Line(x, y, dimmed(look(kind).rgb), other.letter, _letter_x(x, y, view.metric)))
+    for (_, kind), pairs in by_kind.items():
+        x, y = median_curve([x for x, _ in pairs], [y for _, y in pairs])
+        inside = x <= x_stop * (1 + 1e-9)  # its path may be longer, and its letter is to be seen
+        x, y = x[inside], y[inside]
+        lines.append(Line(x, y, dimmed(look(kind).rgb), other.letter, _letter_x(x, y, view.metric)))
     return lines
 
 
@@ -203,22 +203,22 @@ def _letter_x(x: Series, y: Series, metric: str) -> float | None:
 
 
 def _quadratics(picture: Picture, x_stop: float, view: View) -> list[Line]:
-    """The quadratic prediction of each kind's median curve: what any smooth model would do near the base."""
+    """The median quadratic prediction of each kind: what any smooth model would do near the base."""
     by_kind: dict[str, list[tuple[float, CurveResult]]] = {}
     for curve in picture.curves:
         end = float(curve.kl[-1]) if view.metric == "share" else 1.0
         if end > 0:
-            by_kind.setdefault(curve.summary.kind, []).append((curve.summary.fisher / end, curve))
+            by_kind.setdefault(curve.summary.kind, []).append((end, curve))
     lines = []
     for kind, found in by_kind.items():
         if view.axis in ("", own(picture)):
             x = np.linspace(0, x_stop, 60)
-            y = x**2 / 2 * float(np.median([scaled for scaled, _ in found]))
+            y = x**2 / 2 * float(np.median([curve.summary.fisher / end for end, curve in found]))
         else:
-            _, middle = sorted(found, key=lambda pair: pair[0])[(len(found) - 1) // 2]
-            along = coordinates(picture, middle, view.axis)
-            if along is None:
+            pairs = [(coordinates(picture, curve, view.axis), curve.kl_quadratic / end) for end, curve in found]
+            known = [(along, values) for along, values in pairs if along is not None]
+            if not known:
                 continue
-            x, y = along, middle.kl_quadratic / (float(middle.kl[-1]) if view.metric == "share" else 1.0)
+            x, y = median_curve([along for along, _ in known], [values for _, values in known])
         lines.append(Line(x, y, look(kind).rgb, thin=True))
     return lines

@@ -37,13 +37,19 @@ def main(argv: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         print(f"dirscope: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            # The reader of our output left, as `| head` does; nothing more can be said to it.
+            sys.stderr.close()
+            return 0
+        if arguments.debug:
+            traceback.print_exc()
+        where = f" {error.filename}" if error.filename else ""
+        print(f"dirscope: {error.strerror or error}{where}: is the disk full, or the directory gone?", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("dirscope: interrupted.", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        # The reader of our output left, as `| head` does; nothing more can be said to it.
-        sys.stderr.close()
-        return 0
 
 
 def entry() -> None:

@@ -118,9 +118,26 @@ def _config(arguments: argparse.Namespace) -> int:
 
         print(f"wrote {write_template(user_file())}", file=sys.stderr)
         return 0
-    rows = settings().rows
+    found = settings()
+    rows = found.rows
     print("\n".join(explained(rows) if arguments.explain else [f"{r.name} = {told(r.value)}" for r in rows]))
+    check_settings(found.config)
     return 0
+
+
+def check_settings(config: Config) -> None:
+    """What only the app knows of settings: themes and keys.
+
+    Raises:
+        UsageError: A theme or key is not what can be had.
+    """
+    from textual.theme import BUILTIN_THEMES
+
+    from tui.app import checked_theme
+    from tui.keys import keymap
+
+    checked_theme(config.theme, BUILTIN_THEMES)
+    keymap(config.keys)
 
 
 def _paths(arguments: argparse.Namespace) -> int:
@@ -144,7 +161,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
     from sessions.doctor import examine
 
     problems = 0
-    for finding in examine():
+    for finding in examine(check_settings):
         print(finding, flush=True)
         problems += not finding.ok
     return 3 if problems else 0
@@ -186,6 +203,11 @@ def batch(arguments: argparse.Namespace) -> int:
         from engine.errors import UsageError
 
         raise UsageError(f"--batch takes its recipe by itself; what is '{arguments.session}' for?")
+    for flag in ("theme", "ascii", "mouse"):
+        if getattr(arguments, flag) is not None:
+            from engine.errors import UsageError
+
+            raise UsageError(f"--{'no-mouse' if flag == 'mouse' else flag} belongs to the app: --batch draws nothing.")
     options = BatchOptions(
         recipe=arguments.batch,
         out=arguments.out,

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Final
 from textual.binding import Binding
 
 from tui.screens import going, jumping, replaying, taking
+from tui.screens.stack import playing
 
 if TYPE_CHECKING:
     from tui.app import DirscopeApp
     from tui.screens.probe import ProbeScreen
 
 
-SCREENS: Final = Binding.Group("screens", compact=True)
+SCREENS: Final = Binding.Group("screens ", compact=True)
 """Number keys stand together in the footer."""
 
 
@@ -49,7 +50,7 @@ def _play(do: Callable[[ProbeScreen], object]) -> Callable[[DirscopeApp], object
     """A thing to do with the screen that plays."""
 
     def on_playing(app: DirscopeApp) -> None:
-        screen = going.playing(app)
+        screen = playing(app)
         if screen is not None:
             do(screen)
 
@@ -121,7 +122,7 @@ _ALL: Final = (
         "To the start of the next run",
         player=True,
     ),
-    Everywhere("play.branch", "enter", _play(replaying.branch), "go on live", "Go on live from this run", True, True),
+    Everywhere("play.branch", "enter,G", _play(replaying.branch), "go on live", "Go on live from this run", True, True),
 )
 EVERYWHERE: Final = {action.id: action for action in _ALL}
 """By id."""

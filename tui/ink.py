@@ -5,6 +5,7 @@ Works on lines of any widget, so that none has to know of themes or terminals.
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import Final
 
@@ -14,13 +15,14 @@ from rich.style import Style
 from textual.color import Color
 from textual.filter import LineFilter
 
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 LEGIBLE: Final = 3.0
 """Contrast that WCAG 2.1 asks of graphics and large text."""
 _BY_HAND: Final = {
     "▣": "#",
     "▢": "_",
     "◉": "*",
-    "●": "o",
+    "●": "*",
     "○": "o",
     "◐": "o",
     "■": "#",
@@ -30,7 +32,7 @@ _BY_HAND: Final = {
     "▸": ">",
     "▶": ">",
     "▼": "v",
-    "‖": '"',
+    "‖": "H",
     "·": ".",
     "•": "*",
     "…": "~",
@@ -61,7 +63,9 @@ def _ascii() -> dict[int, str]:
     table = {ord(sign): plain for sign, plain in _BY_HAND.items()}
     for code in range(0x2500, 0x2580):  # box drawing: lines by their direction, everything else is a corner
         name = chr(code)
-        table[code] = "-" if name in "─━┄┅┈┉╌╍═╴╶╸╺╼╾" else "|" if name in "│┃┆┇┊┋╎╏║╵╷╹╻╽╿" else "+"
+        table[code] = (
+            "=" if name == "━" else "-" if name in "─━┄┅┈┉╌╍═╴╶╸╺╼╾" else "|" if name in "│┃┆┇┊┋╎╏║╵╷╹╻╽╿" else "+"
+        )
     for code in range(0x2580, 0x25A0):  # blocks and shades
         table[code] = "#"
     table[0x2591], table[0x2592] = ":", "="
@@ -86,6 +90,21 @@ class Ascii(LineFilter):
         ]
 
 
+class Harmless(LineFilter):
+    """No control characters: text from files and prompts cannot drive the terminal."""
+
+    def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
+        """Each line as it leaves; they have no width, so taking them out moves nothing."""
+        return [
+            segment if segment.control or not _CONTROL.search(segment.text) else _without_control(segment)
+            for segment in segments
+        ]
+
+
+def _without_control(segment: Segment) -> Segment:
+    return Segment(_CONTROL.sub("", segment.text), segment.style)
+
+
 class Legible(LineFilter):
     """Colours that were chosen for a dark ground, darker where the ground is light."""
 
@@ -104,13 +123,13 @@ def _legible(style: Style, ground: tuple[int, int, int]) -> Style:
     on = Color(*(behind or ground))
     if on.brightness < 0.5:
         return style
-    ink = Color(*colour.triplet)
+    ink = was = Color(*colour.triplet)
     for _ in range(20):
         if _contrast(ink, on) >= LEGIBLE:
             break
         red, green, blue = (round(part * 0.88) for part in ink.rgb)
         ink = Color(red, green, blue)
-    return style + Style(color=RichColor.from_rgb(*ink.rgb))
+    return style if ink == was else style + Style(color=RichColor.from_rgb(*ink.rgb))
 
 
 def _contrast(one: Color, other: Color) -> float:

@@ -16,8 +16,13 @@ def run(arguments: argparse.Namespace) -> int:
     from sessions import archive, housekeeping
     from sessions.catalogue import entries, find, show
     from sessions.paths import places
+    from sessions.printable import printable
 
     where, action, name = places(), arguments.action, arguments.name
+    if name and action in ("list", "trash"):
+        raise UsageError(f"dirscope sessions {action} takes no name; got '{name}'.")
+    if arguments.empty and action != "trash":
+        raise UsageError("--empty belongs to dirscope sessions trash.")
     only = {"--title": (arguments.title, "rename"), "--out": (arguments.out, "share")}
     for flag, (value, owner) in only.items():
         if value is not None and action != owner:
@@ -29,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
         for e in entries(where.sessions if action == "list" else where.trash):
             kind = f"session, {e.runs} runs" if e.is_session else "batch run"
             said = f"{e.title}: {e.prompt}" if e.title else e.prompt
-            print(f"{e.name:<44} {e.changed:%Y-%m-%d %H:%M}  {kind:<18} {e.status:<8} {said}")
+            print(f"{printable(e.name):<44} {e.changed:%Y-%m-%d %H:%M}  {kind:<18} {e.status:<8} {said}")
         return 0
     if not name:
         raise UsageError(f"dirscope sessions {action} needs a NAME: see dirscope sessions list.")

@@ -5,6 +5,7 @@ Knows which classes have bindings; a new screen or panel is one more line of `PL
 
 from __future__ import annotations
 
+import string
 from collections.abc import Iterator, Mapping
 from typing import Final
 
@@ -40,6 +41,8 @@ PLACES: Final[Mapping[str, list[BindingType]]] = {
     "sessions": list(SessionsScreen.BINDINGS),
 }
 """Bindings by where they work."""
+PANELS: Final = ("tokens", "directions", "plot")
+"""Of the main screen: its keys work there too."""
 QUIT: Final = "ctrl+q"
 TAKEN: Final = {
     "ctrl+c": "copies a selection",
@@ -55,6 +58,15 @@ TAKEN: Final = {
 """Keys that never arrive, or mean something else."""
 
 
+def _names() -> frozenset[str]:
+    """Every key that a terminal sends: characters, and those with names."""
+    characters = Binding.make_bindings([Binding(c, "x") for c in string.printable if not c.isspace() and c != ","])
+    return frozenset({b.key for b in characters} | {"comma"} | {key.value for key in Keys if "<" not in key.value})
+
+
+NAMES: Final = _names()
+
+
 def every_binding() -> Iterator[tuple[str, Binding]]:
     """Where it works, and the binding."""
     for place, bindings in PLACES.items():
@@ -64,40 +76,46 @@ def every_binding() -> Iterator[tuple[str, Binding]]:
 
 
 def keymap(wanted: Mapping[str, str]) -> dict[str, str]:
-    """A configured keymap, checked: ids to keys.
+    """A configured keymap, checked: ids to keys by the names that Textual has for them.
 
     Raises:
-        UsageError: An id is unknown, a key cannot be had or is another action's in the same place.
+        UsageError: An id is unknown, a key cannot be had or is another action's where both work.
     """
     known = {binding.id: place for place, binding in every_binding() if binding.id}
+    found: dict[str, str] = {}
     for action, keys in wanted.items():
         if action == "quit":
             raise UsageError(f"keys.quit: quitting stays on {QUIT}, so that it cannot be lost.")
         if action not in known:
             raise UsageError(f"keys: there is nothing called '{action}' to give a key{did_you_mean(action, known)}")
-        for key in _keys(keys):
-            _check(action, key)
-    places: dict[tuple[str, str], str] = {}
-    for place, binding in every_binding():
-        for key in _keys(wanted.get(binding.id or "", binding.key)):
-            other = places.setdefault((place, key), binding.id or "")
-            if other != (binding.id or "") and {other, binding.id} & set(wanted):
+        found[action] = ",".join(_named(action, key) for key in keys.split(","))
+    for place in PLACES:
+        _check_apart(place, found)
+    return found
+
+
+def _check_apart(place: str, wanted: Mapping[str, str]) -> None:
+    """Refuse a key that would mean two things in a place or in what lies below it."""
+    together = {place, "everywhere"} | ({"main screen"} if place in PANELS else set())
+    meaning: dict[str, str] = {}
+    for where, binding in every_binding():
+        id = binding.id or ""
+        for key in wanted.get(id, binding.key).split(",") if where in together else ():
+            other = meaning.setdefault(key, id)
+            if other != id and {other, id} & set(wanted):
                 raise UsageError(
-                    f"keys: on '{place}', {key} would be both {other} and {binding.id}: move the other too."
+                    f"keys: on '{place}', {key} would be both {other} and {id}: give the other another key."
                 )
-    return dict(wanted)
 
 
-def _keys(keys: str) -> list[str]:
-    return [key.strip() for key in keys.split(",") if key.strip()]
-
-
-def _check(action: str, key: str) -> None:
-    if key == QUIT:
+def _named(action: str, key: str) -> str:
+    """The key by the name that Textual has for it."""
+    key = key.strip()
+    named = next(iter(Binding.make_bindings([Binding(key, "x")]))).key if key else ""
+    if named == QUIT:
         raise UsageError(f"keys.{action}: {QUIT} quits, which cannot be taken away.")
-    if key in TAKEN:
-        raise UsageError(f"keys.{action}: {key} {TAKEN[key]}: choose another key.")
-    plain = key.rsplit("+", 1)[-1]
-    named = {k.value for k in Keys}
-    if len(plain) > 1 and plain not in named and not plain.replace("_", "").isalpha():
-        raise UsageError(f"keys.{action}: '{key}' is no name of a key, such as p, P, f5, left, ctrl+g, comma or slash.")
+    if named in TAKEN:
+        raise UsageError(f"keys.{action}: {named} {TAKEN[named]}: choose another key.")
+    if named not in NAMES:
+        raise UsageError(f"keys.{action}: '{key}' is no key, such as p, P, f5, left, ctrl+g, comma or ?.")
+    return named

@@ -55,6 +55,19 @@ class EngineDied(Message):
         self.title = "the worker was started again" if restarted else "the worker does not start"
 
 
+class PromptTyped(Message):
+    """Another prompt was typed.
+
+    Args:
+        done: whether it is meant as it is; else typing only pauses.
+    """
+
+    def __init__(self, text: str, done: bool) -> None:
+        super().__init__()
+        self.text = text
+        self.done = done
+
+
 class PositionPicked(Message):
     """Another token is the base."""
 

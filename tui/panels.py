@@ -11,9 +11,11 @@ from typing import Final
 
 from sessions.chart import Chart, Drawable
 
-NARROWEST: Final = 34
-LOWEST: Final = 9
-"""Cells below which a chart says too little."""
+NARROWEST: Final = 17
+LOWEST: Final = 6
+"""Cells below which a chart shows no shape."""
+SHAPE: Final = 2.5
+"""Columns to a row that read best."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +47,14 @@ class Grid:
 
     @classmethod
     def of(cls, n: int, width: int, height: int) -> Grid:
-        """As many panels as fit, the widest that show most."""
+        """All of them where there is room, in the shape that reads best; else as many as fit."""
         most = max(1, width // NARROWEST)
         deepest = max(1, height // LOWEST)
-        columns = next((c for c in range(1, most + 1) if c * deepest >= n), most)
-        rows = min(deepest, -(-n // columns))
-        return cls(columns, rows, width // columns, height // rows)
+        grids = []
+        for columns in range(1, min(n, most) + 1):
+            rows = min(deepest, -(-n // columns))
+            grids.append(cls(columns, rows, width // columns, height // rows))
+        return max(grids, key=lambda g: (min(n, g.columns * g.rows), min(g.width / SHAPE, g.height)))
 
 
 def left_out(parts: Sequence[object], grid: Grid) -> int:

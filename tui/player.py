@@ -148,9 +148,10 @@ class Player:
 
     def step(self, by: int) -> bool:
         """Pause one result further or back; whether what is shown has to be built again, as going back needs."""
+        self._settle(self.place)
         self.paused = True
         places = [i for i, (_, _, e) in enumerate(self._schedule) if isinstance(e, CurveResult | RowResult)]
-        shown = bisect_right(places, self._next - 1)
+        shown = bisect_right(places, bisect_right(self._times, self.place) - 1)
         wanted = shown + by
         if by > 0:
             until = places[wanted - 1] if wanted <= len(places) else len(self._schedule) - 1
@@ -174,7 +175,7 @@ class Player:
     def skip(self, by: int) -> bool:
         """Go to the start of the run before or after; whether what is shown has to be built again."""
         starts = [at for at, _, event in self._schedule if isinstance(event, RunStarted)]
-        now = bisect_right(starts, self.place) - 1
+        now = max(0, bisect_right(starts, self.place) - 1)
         if by > 0 and now + by >= len(starts):
             return self.seek(self.total)
         return self.seek(starts[max(0, now + by)] if starts else 0.0)

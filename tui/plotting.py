@@ -35,7 +35,6 @@ def draw(chart: Shown, width: int, height: int) -> Text:
     plotext.theme("clear")
     plotext.xaxes(True, False)  # no frame: its rows and columns are worth more as curve
     plotext.yaxes(True, False)
-    marker = "*" if chart.ascii else "braille"
     bottom, top = _limits(chart)
     plotext.xlim(chart.x_start, chart.x_stop)
     plotext.ylim(bottom, top)
@@ -55,7 +54,7 @@ def draw(chart: Shown, width: int, height: int) -> Text:
             x, y = _dotted(x, y, width)
             plotext.scatter(x, y, marker="." if chart.ascii else "·", color=line.rgb)
         elif x:
-            plotext.plot(x, y, marker=marker, color=line.rgb)
+            plotext.plot(x, y, marker=line.letter or "*" if chart.ascii else "braille", color=line.rgb)
     for mark in _ends(chart, bottom, top):
         plotext.text(mark.character, x=mark.x, y=mark.y, color=mark.rgb, alignment="center")
     alike: dict[tuple[str, RGB], list[Mark]] = {}

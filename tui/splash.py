@@ -6,6 +6,7 @@ Written by hand, since importing what could draw it is what takes the time. Impo
 from __future__ import annotations
 
 import shutil
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,9 +29,12 @@ def splash(prompt: str | None) -> Iterator[None]:
     ]
     sys.stdout.write(ENTER + "\r\n".join(lines))
     sys.stdout.flush()
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         yield
     except BaseException:
         sys.stdout.write(LEAVE)
         sys.stdout.flush()
         raise
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -49,8 +49,8 @@ def plot_title(mode: str, picture: Picture, view: View, width: int, beside: str 
     axis = f"over {axis_of(picture, view.axis).title}" if view.axis else ""
     tabs = " ".join(f"[b u]{m}[/]" if m == view.metric else m for m in METRICS)
     paths = " ".join(f"[b u]{m}[/]" if m == mode else m for m in ("straight", "sphere"))
-    label = LABELS[view.metric] if width >= 110 else ""
-    return " ── ".join(part for part in (beside, axis, label, tabs, paths) if part)
+    label = LABELS[view.metric] if width >= 110 and not beside else ""
+    return " ── ".join(part for part in (axis, label, tabs, beside, paths) if part)
 
 
 def readout(picture: Picture, view: View) -> str:

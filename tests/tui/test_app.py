@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from textual.pilot import Pilot
-from textual.widgets import Input, Static
+from textual.widgets import Input
 
 from sessions.catalogue import run_folders
 from sessions.reader import read_run
@@ -23,6 +23,7 @@ from tui.screens.probe import ProbeScreen
 from tui.screens.sessions import SessionsScreen
 from tui.widgets.curve_plot import CurvePlot
 from tui.widgets.direction_list import DirectionList
+from tui.widgets.lines import Lines
 from tui.widgets.token_strip import TokenStrip
 
 
@@ -348,6 +349,6 @@ def test_a_damaged_number_does_not_take_the_app_down(run_folder: Path, tmp_path:
         await until(pilot, lambda: app.probe.picture.ended, "the end of the replay", 20)
         await pilot.pause(0.5)
         assert "cannot draw" not in frame(pilot)
-        assert isinstance(app.probe.query_one("#status"), Static)
+        assert isinstance(app.probe.query_one("#status"), Lines)
 
     play(story, DirscopeApp.replaying(tmp_path / "run", speed=100))

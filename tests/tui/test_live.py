@@ -20,6 +20,7 @@ from tui.plotting import draw
 from tui.status import site_text
 from tui.widgets.curve_plot import CurvePlot
 
+RECIPE = parse_recipe({"site": {"prompt": "One day"}})
 INFO = {
     "n_curves": 2,
     "level": 0.5,
@@ -74,16 +75,16 @@ def test_the_noise_floor_is_on_the_plot_and_beside_the_site() -> None:
     info = {**INFO, "noise_floor": {"kl": 0.4, "l2": {"r": 0.1}}}
     picture = Picture().after(RunStarted(info)).after(Sketches((sketch(0, 20),)))
     assert "noise" in draw(chart(picture, View()), 60, 16).plain
-    assert "noise floor 0.4 nats" in site_text(picture, parse_recipe({"site": {"prompt": "One day"}}), 80).plain
+    assert "noise floor 0.4 nats" in site_text(picture, RECIPE, 80).plain
     assert "noise" not in draw(chart(picture, View(metric="l2")), 60, 16).plain
     without = Picture().after(RunStarted(INFO)).after(Sketches((sketch(0, 20),)))
     assert "noise" not in draw(chart(without, View()), 60, 16).plain
-    assert "noise" not in site_text(without).plain
+    assert "noise" not in site_text(without, RECIPE, 80).plain
 
 
 def test_a_warning_of_a_run_is_shown() -> None:
     picture = Picture().after(RunStarted(INFO)).after(Note("Out of memory: going on with 64 rows", "warning"))
-    assert "Out of memory: going on with 64 rows" in site_text(picture).plain
+    assert "Out of memory: going on with 64 rows" in site_text(picture, RECIPE, 80).plain
 
 
 def test_drawing_keeps_its_pace_and_draws_nothing_twice() -> None:

@@ -132,10 +132,13 @@ def test_triangles_refine_and_a_stopped_one_goes_on_and_opens_again() -> None:
         await until(pilot, lambda: isinstance(app.screen, MapScreen), "the map")
         screen = app.screen
         assert isinstance(screen, MapScreen)
-        await until(pilot, lambda: len(screen.rows) == 306 and "saved" in frame(pilot), "every place again")
+        await until(pilot, lambda: len(screen.rows) == 306 and "replayed" in frame(pilot), "every place again")
         assert screen.rows[:had_first] == first_rows[:had_first]
-        await pilot.press("space", "t")
+        await pilot.press("t")
         assert app.screen is screen, "a replay has nothing to compute with"
+        await pilot.press("space")
+        await until(pilot, lambda: app.screen is not screen and isinstance(app.screen, MapScreen), "it once more")
+        assert len(app.screen_stack) == 3, "in place of the one before"
 
     play(replayed, DirscopeApp.replaying(sessions[0], speed=1000))
 

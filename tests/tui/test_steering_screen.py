@@ -19,9 +19,9 @@ from sessions.steering_pictures import pareto
 from tests.driving import SMALL, frame, play, until
 from tui import edits, steer_edits
 from tui.app import DirscopeApp
-from tui.screens.dialogs import Choose, EditText, TwoPrompts
+from tui.screens.dialogs import AskLine, Choose, EditText, TwoPrompts
 from tui.screens.steering import SteeringScreen
-from tui.screens.ticking import AskLine, TickFeatures
+from tui.screens.ticking import TickFeatures
 
 WRITE = ["site.write=blocks.3.hook_resid_pre"]
 OPTIONS = {"strengths": [0.5, 1.0], "samples": 3, "tokens": 8, "words": ["she", "wanted"], "texts": 2}

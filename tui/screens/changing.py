@@ -12,6 +12,7 @@ from engine.recipe import Recipe
 from sessions.reader import is_run
 from tui import edits
 from tui.charts import View
+from tui.picture import Picture
 from tui.screens.showing import show_stored
 from tui.widgets.direction_list import DirectionList
 
@@ -25,6 +26,8 @@ class Step:
 
     recipe: Recipe
     view: View
+    beside: Picture | None = None
+    """The untrained twin behind it."""
 
 
 def toggle_path(screen: ProbeScreen) -> None:
@@ -74,16 +77,17 @@ def _go_to(screen: ProbeScreen, step: Step) -> None:
         screen.look(screen.view)
         return
     known = _whole_run_of(screen, step.recipe)
-    screen.recipe, screen.beside = step.recipe, None
+    screen.recipe = step.recipe
     screen.query_one("#prompt", Input).value = step.recipe.site.prompt
     screen.query_one(DirectionList).show(step.recipe, screen.features)
     if known is None:
         screen.start_run()
+        screen.beside = step.beside
         return
     # It is on disk, to the last digit: nothing is computed twice.
     screen.drop_run()
     show_stored(screen, known)
-    screen.recipe = step.recipe
+    screen.recipe, screen.beside = step.recipe, step.beside
 
 
 def _whole_run_of(screen: ProbeScreen, recipe: Recipe) -> Path | None:

@@ -20,12 +20,6 @@ if TYPE_CHECKING:
 NO_MODEL = "This is a replay, which has no model: enter goes on live from here."
 
 
-def playing(app: DirscopeApp) -> ProbeScreen | None:
-    """The screen that plays a replay, if one does."""
-    shown = [s for s in app.screen_stack if isinstance(s, ProbeScreen) and s.player is not None]
-    return shown[-1] if shown else None
-
-
 def _main(app: DirscopeApp) -> ProbeScreen:
     """The main screen, everything above it left; its runs are kept."""
     while app.screen is not app.probe and len(app.screen_stack) > 2:
@@ -37,7 +31,7 @@ def _main(app: DirscopeApp) -> ProbeScreen:
 def leave(screen: Screen[Any]) -> None:
     """What a screen does before it is left by another way than its own."""
     if isinstance(screen, GuestScreen):
-        screen.leave()
+        screen.leave(stop=False)
 
 
 def _place(screen: Screen[Any]) -> str:

@@ -27,6 +27,7 @@ from tui.help import help_of
 from tui.screens import running
 from tui.screens.dialogs import Help
 from tui.screens.host import HostScreen
+from tui.screens.stack import playing
 
 REFRESH_SECONDS: Final = 1 / 4
 RUN_KEYS: Final[tuple[BindingType, ...]] = (
@@ -76,6 +77,8 @@ class GuestScreen(Screen[None]):
         self.notes: list[str] = []
         self.held: list[Event] = []
         """What came, for the same screen once more."""
+        self.adopted = False
+        """Whether its run was begun on another screen, and goes on."""
         self._composed = False
         self._left = ""
         self._far = (0, 0)
@@ -129,11 +132,23 @@ class GuestScreen(Screen[None]):
         if self.host is not None:
             self.app.switch_screen(screen_of(self.host, recipe))
 
-    def again(self) -> GuestScreen:
-        """The same run once more, as far as it came."""
+    def twin(self, events: tuple[Event, ...]) -> GuestScreen:
+        """A screen of the same run that has these events."""
         from tui.screens.opening import screen_of
 
-        return screen_of(self.host, self.recipe, tuple(self.held) if self.folder else (), self.folder)
+        return screen_of(self.host, self.recipe, events, self.folder)
+
+    def again(self) -> GuestScreen:
+        """The same run once more, as far as it came; while it goes on, it goes on there."""
+        running = self.host is not None and self.host.runs(self)
+        screen = self.twin(tuple(self.held) if running or self.folder is not None else ())
+        screen._far = self._far
+        if self.folder is not None:
+            screen.status = screen._kept_as(self.folder)
+        if running and self.host is not None:
+            screen.adopted = True
+            self.host.hand_over(self, screen)
+        return screen
 
     # The frame
 
@@ -148,7 +163,7 @@ class GuestScreen(Screen[None]):
         self._composed = True
         self.start_focus().focus()
         self.set_interval(REFRESH_SECONDS, self._paint)
-        if self.host is not None and self.folder is None:
+        if self.host is not None and self.folder is None and not self.adopted:
             self.host.run_for(self, self.recipe)
         self._paint()
 
@@ -207,9 +222,11 @@ class GuestScreen(Screen[None]):
         if not self._composed:
             return
         left = f" · {self._left}" if self._left else ""
+        player = playing(self.app) if self.host is None else None
         lines = [*self.notes, *self.remarks()]
         # What changes comes first, where no narrow terminal cuts it off.
-        title = f" {printable(self.status)}{left} · {self.heading}"
+        status = player.player.caption if player is not None and player.player is not None else printable(self.status)
+        title = f" {status}{left} · {self.heading}"
         said = (title, "\n".join(printable(line) for line in lines))
         if said != self._said:  # whatever has not changed is left alone
             self._said = said
@@ -249,8 +266,13 @@ class GuestScreen(Screen[None]):
         self.leave()
         self.dismiss(None)
 
-    def leave(self) -> None:
-        """Stop what runs, keeping it, to be come back to."""
+    def leave(self, stop: bool = True) -> None:
+        """To be come back to.
+
+        Args:
+            stop: end what runs, keeping it; else it goes on until something else is computed.
+        """
         if self.host is not None:
-            self.host.say_goodbye()
+            if stop or self.ended:
+                self.host.say_goodbye()
             self.host.remember(self, self.place)

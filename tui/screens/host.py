@@ -84,8 +84,15 @@ class HostScreen(Screen[None]):
         """Whether charts do without braille, its own and its guests'."""
         return False
 
+    run_id = 0
+    """Of its own run."""
+
     def start_run(self) -> None:
         """Compute what it shows."""
+
+    def go_on(self) -> None:
+        """Compute what is missing of what it shows."""
+        self.start_run()
 
     def complain(self, text: str) -> None:
         """Show an error where it stays."""
@@ -110,10 +117,14 @@ class HostScreen(Screen[None]):
     def run_for(self, guest: Guest, recipe: Recipe, stopped: Path | None = None) -> None:
         """Compute a recipe into the session, or go on with a stopped run; its events go to the guest.
 
-        Ends whatever runs. What a guest's run has is kept, whatever ends it.
+        Ends whatever runs. What a run has is kept, its own or a guest's, whatever ends it.
         """
         if self.bridge is not None and self.session is not None:
-            self._overtaken |= self.is_computing
+            if self.is_computing:
+                self._overtaken = True
+                self.bridge.cancel(self.run_id)
+            if self._guest is not None and self._guest[1] is not guest:
+                self._leaving = self._guest
             self._guest = self.bridge.run(recipe, self.session, keep=True, stopped=stopped), guest
 
     def stop_guest(self) -> None:
@@ -130,15 +141,24 @@ class HostScreen(Screen[None]):
         """A guest that can be come back to."""
         self.left_behind[place] = guest
 
+    def runs(self, guest: Guest) -> bool:
+        """Whether a guest's run is under way, be it on the screen or not."""
+        return self._guest is not None and self._guest[1] is guest and not guest.ended
+
+    def hand_over(self, old: Guest, new: Guest) -> None:
+        """What comes of a run goes to another screen from here on."""
+        if self._guest is not None and self._guest[1] is old:
+            self._guest = self._guest[0], new
+
     def _of(self, run_id: int) -> Guest | None:
         """Whose run it is, whether here or just left."""
         return next((g[1] for g in (self._guest, self._leaving) if g is not None and g[0] == run_id), None)
 
     def on_screen_resume(self) -> None:
-        """Back from a guest whose run ended ours: go on with what is shown here."""
-        if self._overtaken:
+        """Back from a guest whose run ended ours: go on with what is shown here, once the worker has nothing to do."""
+        if self._overtaken and (self._guest is None or self._guest[1].ended):
             self._overtaken = False
-            self.start_run()
+            self.go_on()
 
     @on(Answered)
     def _on_answered(self, message: Answered) -> None:
@@ -158,11 +178,17 @@ class HostScreen(Screen[None]):
         guest = self._of(message.run_id)
         if guest is not None:
             guest.kept(message.folder)
+            self._worker_is_free()
 
     @on(RunFailed)
     def _on_guest_failed(self, message: RunFailed) -> None:
         if self._guest is not None and message.run_id == self._guest[0]:
             self._guest[1].failed(message.text)
+            self._worker_is_free()
+
+    def _worker_is_free(self) -> None:
+        if self.is_current:
+            self.on_screen_resume()
 
     @on(EngineDied)
     def _on_death(self, message: EngineDied) -> None:

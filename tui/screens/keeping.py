@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from engine.errors import DirscopeError
-from engine.recipe import Recipe
 from sessions import bookmarks
 from sessions.bookmarks import Bookmark
 from sessions.catalogue import run_folders
@@ -25,7 +24,8 @@ if TYPE_CHECKING:
     from tui.screens.probe import ProbeScreen
 
 LETTERS: Final = "123456789"
-"""Of runs that are laid over: no kind of direction has them."""
+TWIN: Final = {"trained": "t", "reinitialised": "u"}
+"""Of runs that are laid over, and of twins by their weights: no kind of direction has them."""
 
 
 def toggle_pin(screen: ProbeScreen) -> None:
@@ -34,21 +34,40 @@ def toggle_pin(screen: ProbeScreen) -> None:
     if not drawn.curves or not drawn.ended:
         screen.complain("A run can be pinned once it has ended with curves: a moment.")
         return
-    pinned = [pin for pin in screen.pins if pin.picture is not drawn]
+    pinned = [pin for pin in screen.pins if not is_shown(screen, pin)]
     if len(pinned) == len(screen.pins):
-        lay_over(screen, drawn, name_of(drawn, screen.recipe))
+        lay_over(screen, drawn, screen.folder if drawn is screen.picture else None)
     else:
         screen.pins = tuple(pinned)
         screen.mark_stale()
 
 
-def lay_over(screen: ProbeScreen, picture: Picture, name: str) -> None:
+def behind(screen: ProbeScreen) -> tuple[Behind, ...]:
+    """Runs whose medians are seen behind the curves: what is pinned, and the untrained twin."""
+    found = tuple(pin for pin in screen.pins if not is_shown(screen, pin))
+    twin = screen.beside
+    if twin is None or twin is screen.drawn:
+        return found
+    weights = str(twin.info["model"]["weights"])
+    return (*found, Behind(twin, TWIN[weights], weights))
+
+
+def is_shown(screen: ProbeScreen, pin: Behind) -> bool:
+    """Whether a pinned run is the one on the screen, be it drawn anew from disk."""
+    return pin.picture is screen.drawn or (
+        pin.folder is not None and pin.folder == screen.folder and screen.drawn is screen.picture
+    )
+
+
+def lay_over(screen: ProbeScreen, picture: Picture, folder: Path | None = None) -> None:
     """One more run behind the curves."""
+    name = name_of(picture)
     free = [letter for letter in LETTERS if letter not in {pin.letter for pin in screen.pins}]
     if not free:
         screen.complain(f"{len(LETTERS)} runs are pinned, as many as have letters: U lets them go.")
         return
-    screen.pins = (*screen.pins, Behind(picture, free[0], name))
+    screen.pins = (*screen.pins, Behind(picture, free[0], name, folder))
+    screen.problem = ""
     screen.notify(f"{free[0]}: {printable(name)}", title="pinned behind the runs to come", markup=False)
     screen.mark_stale()
 
@@ -62,20 +81,21 @@ def unpin_all(screen: ProbeScreen) -> None:
 def lay_over_run(screen: ProbeScreen, folder: Path) -> None:
     """The last run with curves of a session or run from disk, behind the curves."""
     try:
-        picture, recipe = picture_of_run(run_folders(folder))
+        picture, run = picture_of_run(run_folders(folder))
     except DirscopeError as error:
         screen.complain(str(error))
     else:
-        lay_over(screen, picture, name_of(picture, recipe))
+        lay_over(screen, picture, run)
 
 
-def name_of(picture: Picture, recipe: Recipe) -> str:
-    """A few words for a run: its token, hook and model."""
-    site = picture.site
+def name_of(picture: Picture) -> str:
+    """A few words for a run, from its own record: token and its place, hook, path, model."""
+    site, model = picture.site, picture.info["model"]
     token = str(site["tokens"][site["position"]]).strip() or "␣"
-    model = recipe.model.name.rstrip("/").rsplit("/", 1)[-1]
-    untrained = "" if recipe.model.weights == "trained" else " untrained"
-    return f"{token} {site['write'].removeprefix('blocks.').replace('hook_', '')} {model}{untrained}"
+    parts = [f"{token}/{site['position']}", site["write"].removeprefix("blocks.").replace("hook_", "")]
+    parts += ["sphere"] if picture.unit == "degrees" else []
+    parts.append(str(model["name"]).rstrip("/").rsplit("/", 1)[-1])
+    return " ".join([*parts, *(["untrained"] if model["weights"] != "trained" else [])])
 
 
 def bookmark(screen: ProbeScreen) -> None:
@@ -131,6 +151,7 @@ def _runs_here(screen: ProbeScreen) -> list[Path]:
 
 
 def _go_to(screen: ProbeScreen, folder: Path, mark: Bookmark) -> None:
+    screen.history.did(screen.step)
     if folder != screen.folder:
         if screen.player is None:
             screen.drop_run()
@@ -143,6 +164,7 @@ def _go_to(screen: ProbeScreen, folder: Path, mark: Bookmark) -> None:
         screen.notify(printable(mark.note), title="note", markup=False)
 
 
-def legend(behind: tuple[Behind, ...]) -> str:
-    """Which letter is which run."""
-    return "  ".join(f"{b.letter}: {b.name}" for b in behind)
+def legend(behind: tuple[Behind, ...], room: int) -> str:
+    """Which letter is which run, in as many words as there is room for."""
+    whole = "  ".join(f"{b.letter}: {b.name}" for b in behind)
+    return whole if len(whole) <= room else "  ".join(f"{b.letter}: {b.name.split()[0]}" for b in behind)

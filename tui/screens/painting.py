@@ -13,7 +13,8 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from tui.charts import chart
-from tui.screens.keeping import legend
+from tui.screens import first_steps
+from tui.screens.keeping import behind, legend
 from tui.status import plot_title, readout, recipe_line, site_text, status_text, token_title
 from tui.widgets.curve_plot import CurvePlot
 from tui.widgets.lines import Lines
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 ROOMY: Final = 22
 """Rows from which one is to spare for hints."""
-REPLAYING: Final = "a replay: space pauses, , and . step, < > set the speed, [ ] scrub, enter goes on live"
 HINT: Final = "p edits the prompt · ←→ picks the base token · d ticks directions · ? all keys"
 
 
@@ -35,15 +35,14 @@ def paint(screen: ProbeScreen) -> None:
     screen.query_one("#status", Lines).put([status_text(screen, screen.size.width)])
     line = screen.query_one("#site", Static)
     line.set_class(bool(screen.problem), "error")
-    hint = HINT if screen.player is None else REPLAYING
     wide = screen.size.width
-    said = screen.problem or (site_text(picture, screen.recipe, wide) if picture.site else hint)
+    said = screen.problem or (site_text(picture, screen.recipe, wide) if picture.site else HINT)
     if said != screen.said:  # laying out anew costs more than all else that is drawn
         screen.said = said
         line.update(said)
     first = screen.query_one("#hint", Lines)
-    first.display = bool(screen.hint_line) and screen.size.height >= ROOMY
-    first.put([Text(screen.hint_line)])
+    first.display = bool(first_steps.line(screen)) and screen.size.height >= ROOMY
+    first.put([Text(first_steps.line(screen))])
     if picture.site and screen.site_is_current:  # or a key pressed meanwhile would be taken back
         screen.query_one(TokenStrip).show(picture.site["tokens"], picture.site["position"])
     # A run that failed leaves the curves of the one before: they stay, and say so.
@@ -53,14 +52,15 @@ def paint(screen: ProbeScreen) -> None:
     screen.set_class(old, "-old")
     _entitle(screen.query_one("#directions"), "border_subtitle", Content(recipe_line(screen.recipe)))
     plot = screen.query_one(CurvePlot)
-    behind = screen.behind
-    title = plot_title(screen.recipe.path.mode, drawn, screen.view, screen.size.width, legend(behind))
+    others = behind(screen)
+    room = screen.size.width // 3
+    title = plot_title(screen.recipe.path.mode, drawn, screen.view, screen.size.width, legend(others, room))
     _entitle(plot, "border_title", f"previous run ── {title}" if old else title)
     # Labels hold prompts: brackets in them are no markup.
     _entitle(plot, "border_subtitle", Content(readout(drawn, screen.view)))
     if drawn.curves or drawn.sketches:
         view = screen.view
-        plot.show((drawn, view, *behind), lambda: chart(drawn, view, behind))
+        plot.show((drawn, view, *others), lambda: chart(drawn, view, others))
     if drawn.curves:
         screen.query_one(KindTable).show(drawn, screen.view.axis)
         screen.query_one(NextTokens).show(drawn, screen.view)

@@ -43,6 +43,7 @@ from tui.messages import (
     MoreKindsWanted,
     OptionsWanted,
     PositionPicked,
+    PromptTyped,
     RunEvents,
     RunFailed,
     RunKept,
@@ -50,7 +51,7 @@ from tui.messages import (
 from tui.pace import Pace
 from tui.picture import Picture
 from tui.player import Player
-from tui.screens import asking, menus, replaying, showing
+from tui.screens import asking, first_steps, menus, replaying, showing
 from tui.screens.changing import Step
 from tui.screens.host import HostScreen
 from tui.screens.painting import paint
@@ -63,9 +64,6 @@ from tui.widgets.tables import KindTable, NextTokens
 from tui.widgets.token_strip import TokenStrip
 
 REDRAW_SECONDS: Final = 1 / 8
-TYPING_SECONDS: Final = 0.3
-TWIN: Final = {"trained": "t", "reinitialised": "u"}
-"""Letters of the medians behind the curves, by the weights they are of; no kind of direction has them."""
 
 
 class ProbeScreen(HostScreen):
@@ -110,7 +108,8 @@ class ProbeScreen(HostScreen):
         """Where runs of this screen are on disk, by their recipe."""
         self.view = View()
         self.features = FeatureList("", ())
-        self.run_id = 0
+        self.thrown: list[str] = []
+        """Sessions that were thrown away here, by their names in the trash."""
         self.watchlist = WatchList(session)
         self.folder: Path | None = opened
         """Of the run on the screen, once it is whole on disk."""
@@ -120,8 +119,9 @@ class ProbeScreen(HostScreen):
         self.site_is_current = True
         """Whether the picture's site is that of the recipe; false from a change until its run has started."""
         self.cursor_moved = False
+        self._goes_on = False
+        """Whether the next run goes on with the curves that are there."""
         self._pace = Pace(self, REDRAW_SECONDS, lambda: paint(self))
-        self._typing: Timer | None = None
         self.playing: Timer | None = None
 
     def compose(self) -> ComposeResult:
@@ -165,10 +165,21 @@ class ProbeScreen(HostScreen):
             return
         self.problem = ""
         self.folder = None
+        self._goes_on = False
         self.site_is_current = False
         self.picture = replace(self.picture, ended=False, status="starting", done=0, total=0)
         self.run_id = self.bridge.run(self.recipe, self.session)
         self.mark_stale(patient=True)
+
+    def go_on(self) -> None:
+        """Compute what is missing of a run that something else ended."""
+        if self.bridge is None or self.session is None or self.folder is None or not self.picture.done:
+            self.start_run()
+        elif self.picture.done < self.picture.total:
+            self.picture = replace(self.picture, ended=False, status="going on")
+            self.run_id = self.bridge.run(self.recipe, self.session, keep=True, stopped=self.folder)
+            self._goes_on, self.folder = True, None
+            self.mark_stale()
 
     def change(self, edit: Callable[[Recipe], Recipe]) -> None:
         """Change the recipe and run it; a change that gives no valid recipe is refused with a sentence."""
@@ -207,8 +218,12 @@ class ProbeScreen(HostScreen):
 
     def take(self, event: Event) -> None:
         """One more event of the run on the screen."""
-        self.picture = self.picture.after(event)
+        if isinstance(event, RunStarted) and self._goes_on:
+            self.picture = replace(self.picture, info=event.info, status="measuring")
+        else:
+            self.picture = self.picture.after(event)
         if isinstance(event, RunStarted):
+            self._goes_on = False
             self.problem = ""
             self.site_is_current = True
             showing.warn_of_sae(self, event.info)
@@ -230,6 +245,8 @@ class ProbeScreen(HostScreen):
     def _on_run_kept(self, message: RunKept) -> None:
         if message.run_id == self.run_id:
             self.folder = message.folder
+            if not self.picture.ended:
+                self.picture = replace(self.picture, ended=True, status="stopped", sketches={})
             if self.picture.done == self.picture.total:
                 self.whole_runs[self.recipe.toml()] = message.folder
             self.mark_stale()
@@ -259,35 +276,22 @@ class ProbeScreen(HostScreen):
 
     # What the user does
 
-    @on(Input.Changed, "#prompt")
-    def _on_prompt_typed(self, event: Input.Changed) -> None:
-        if self._typing is not None:
-            self._typing.stop()
-            self._typing = None
-        if self.player is not None or event.value == self.recipe.site.prompt:
-            return
-        self._typing = self.set_timer(TYPING_SECONDS, lambda: self._use_prompt(event.value))
-
-    @on(Input.Submitted, "#prompt")
-    def _on_prompt_done(self, event: Input.Submitted) -> None:
-        self._use_prompt(event.value)
-        if not event.value:
-            event.input.value = self.recipe.site.prompt
-            self.complain("The prompt was empty: the one before stays.")
-        self.query_one("#tokens").focus()
-
-    def _use_prompt(self, text: str) -> None:
-        if self._typing is not None:
-            self._typing.stop()
-            self._typing = None
-        if not text:
+    @on(PromptTyped)
+    def _on_prompt(self, message: PromptTyped) -> None:
+        if message.text:
+            if message.text != self.recipe.site.prompt and self.player is None:
+                self.change(lambda r: edits.with_prompt(r, message.text))
+        elif not message.done:
             self.complain("The prompt is empty: type at least one token.")
-        elif text != self.recipe.site.prompt:
-            self.change(lambda r: edits.with_prompt(r, text))
+        else:
+            self.query_one("#prompt", Input).value = self.recipe.site.prompt
+            self.complain("The prompt was empty: the one before stays.")
+        if message.done:
+            self.query_one("#tokens").focus()
 
     @on(PositionPicked)
     def _on_position(self, message: PositionPicked) -> None:
-        self.followed("left")
+        first_steps.followed(self, "left")
         self.change(lambda r: edits.edited(r, "site", position=message.position, read_position=None))
 
     @on(KindToggled)
@@ -323,18 +327,6 @@ class ProbeScreen(HostScreen):
             self.view = replace(self.view, curve=curve, step=step)
             self._pace.now()
 
-    @property
-    def hint_line(self) -> str:
-        """What somebody who is here for the first time is told."""
-        hints = getattr(self.app, "hints", None)
-        return "" if hints is None or self.player is not None else str(hints.line)
-
-    def followed(self, what: str) -> None:
-        """What a hint may have been about was done."""
-        hints = getattr(self.app, "hints", None)
-        if hints is not None and hints.did(what):
-            self.mark_stale()
-
     def focus_on(self, name: str) -> None:
         """Go to a panel."""
         # At once, not by a message: the next key may be here already.
@@ -343,7 +335,7 @@ class ProbeScreen(HostScreen):
     @property
     def step(self) -> Step:
         """What undo comes back to."""
-        return Step(self.recipe, self.view)
+        return Step(self.recipe, self.view, self.beside)
 
     def look(self, view: View) -> None:
         """Look at the same picture otherwise; moving the cursor is no change that undo takes back."""
@@ -351,15 +343,6 @@ class ProbeScreen(HostScreen):
             self.history.did(self.step)
         self.view = view
         self._pace.now()
-
-    @property
-    def behind(self) -> tuple[Behind, ...]:
-        """Runs whose medians are seen behind the curves."""
-        found = tuple(pin for pin in self.pins if pin.picture is not self.drawn)
-        if self.beside is None or self.beside is self.drawn:
-            return found
-        weights = str(self.beside.info["model"]["weights"])
-        return (*found, Behind(self.beside, TWIN[weights], weights))
 
     @property
     def n_layers(self) -> int:
@@ -380,12 +363,18 @@ class ProbeScreen(HostScreen):
         self.run_id = 0
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """A replay has no model: what needs one is not on offer."""
-        if action != "do" or self.player is None or not parameters:
+        """A replay has no model: what needs one is not on offer; and in a text, keys are letters."""
+        chosen = ACTIONS.get(str(parameters[0])) if action == "do" and parameters else None
+        if chosen is None:
             return True
-        return ACTIONS[str(parameters[0])].when != "live"
+        if chosen.at_once and isinstance(self.focused, Input):
+            return False
+        return self.player is None or chosen.when != "live"
 
     def action_do(self, id: str) -> None:
         """Do what an action of `ACTIONS` says."""
-        self.followed(id)
+        if self.picture.status != "failed":
+            self.problem = ""  # what was wrong with another key
+            self.mark_stale(patient=True)
+        first_steps.followed(self, id)
         ACTIONS[id].do(self)

@@ -62,18 +62,26 @@ def _set_stage(screen: ProbeScreen, player: Player) -> None:
     """A run of tables is played on a screen of its own, over the curves of the runs before it."""
     if screen.stage is not None and screen.stage[0] == player.folder:
         return  # it was stopped, and goes on
-    screen.stage = None
+    _clear_stage(screen)
     if EXPERIMENTS[player.recipe.experiment].tables:
         stage = screen_of(None, player.recipe)
         screen.stage = player.folder, stage
         screen.app.push_screen(stage)
 
 
+def _clear_stage(screen: ProbeScreen) -> None:
+    """Take away what the run before was shown on."""
+    screen.stage = None
+    stack = screen.app.screen_stack
+    for _ in stack[stack.index(screen) + 1 :]:
+        screen.app.pop_screen()
+
+
 def _moved(screen: ProbeScreen, back: bool) -> None:
     """The player went somewhere else; what is shown is built again where it went back."""
     if back:
         screen.picture = screen.drawn = Picture()
-        screen.stage = None
+        _clear_stage(screen)
     play(screen)
     _play_due(screen)
     screen.mark_stale()

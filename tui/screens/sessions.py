@@ -5,9 +5,8 @@ Folders are read in threads, so that a slow disk holds nothing up. Knows the ses
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final
@@ -23,32 +22,28 @@ from textual.widgets import DataTable, Footer, Input, Static
 
 from engine.errors import DirscopeError
 from sessions import archive, housekeeping
-from sessions.bookmarks import bookmarks
 from sessions.catalogue import Entry, Session, entries, run_folders, whole_of
-from sessions.crowd import Crowd
-from sessions.gallery import charts
 from sessions.paths import places
 from sessions.printable import printable
-from sessions.reader import RECORD_FILE, read_run
-from tui.charts import View, one_chart
 from tui.help import help_of
+from tui.history import History
 from tui.messages import Branched
-from tui.panels import Shown
 from tui.player import Player
 from tui.screens.dialogs import AskLine, Help
 from tui.screens.keeping import lay_over_run
+from tui.screens.preview import in_bytes, last_picture, told
 from tui.screens.replaying import show_player
 from tui.screens.running import unused
-from tui.screens.showing import picture_of_run, show_stored
+from tui.screens.showing import show_stored
 from tui.widgets.curve_plot import CurvePlot
 
 if TYPE_CHECKING:
     from tui.screens.probe import ProbeScreen
 
-COLUMNS: Final = ("session", "changed", "runs", "model", "size", "status", "prompt")
+COLUMNS: Final = ("session", "changed", "runs", "status", "model", "size", "prompt")
 PREVIEW_SECONDS: Final = 0.15
 """A cursor that moves on asks for no preview."""
-TEXT: Final = 36
+TEXT: Final = 26
 """Cells of a name or prompt in the list."""
 
 
@@ -108,8 +103,6 @@ one file beside you; opening one checks every name, size and hash in it and runs
         self.shown: list[Row] = []
         """Those that the search leaves."""
         self._moving: Timer | None = None
-        self._thrown: list[str] = []
-        """Names in the trash of what was thrown away here."""
 
     def compose(self) -> ComposeResult:
         yield Static(" sessions", id="sessions-head", markup=False)
@@ -133,7 +126,7 @@ one file beside you; opening one checks every name, size and hash in it and runs
 
     # What there is
 
-    @work(thread=True, exclusive=True, group="sessions")
+    @work(thread=True, exclusive=True, exit_on_error=False, group="sessions")
     def look_again(self, at: str = "") -> None:
         """Read the directory; `at` is the name that the cursor goes to."""
         where = places().sessions
@@ -157,7 +150,7 @@ one file beside you; opening one checks every name, size and hash in it and runs
         total = sum(row.size for row in self.shown)
         where = places().sessions
         self.query_one("#sessions-head", Static).update(
-            f" {len(self.shown)}{of} sessions, {_bytes(total)} · {where}"
+            f" {len(self.shown)}{of} sessions, {in_bytes(total)} · {where}"
             if self.rows
             else f" no sessions yet in {where}"
         )
@@ -186,12 +179,12 @@ one file beside you; opening one checks every name, size and hash in it and runs
             return
         ascii = self._host.ascii
         self.query_one(CurvePlot).border_title = printable(row.called)[:TEXT]
-        self.query_one(CurvePlot).show((row, ascii), partial(_last_picture, row.entry.folder, ascii))
+        self.query_one(CurvePlot).show((row, ascii), partial(last_picture, row.entry.folder, ascii))
         self._tell(row)
 
-    @work(thread=True, exclusive=True, group="told")
+    @work(thread=True, exclusive=True, exit_on_error=False, group="told")
     def _tell(self, row: Row) -> None:
-        text = _told(row)
+        text = told(row.entry)
         self.app.call_from_thread(self._say, row, text)
 
     def _say(self, row: Row, text: str) -> None:
@@ -244,6 +237,7 @@ one file beside you; opening one checks every name, size and hash in it and runs
                 self.app.post_message(Branched(runs[-1]))
                 return
             self._host.drop_run()
+            self._host.history = History()  # undo does not lead into another session
             self._host.session = Session.growing_from(row.entry.folder, places().sessions)
             self.dismiss(None)
             show_stored(self._host, runs[-1])
@@ -282,25 +276,26 @@ one file beside you; opening one checks every name, size and hash in it and runs
 
     def action_trash(self) -> None:
         def do(row: Row) -> None:
-            mine = self._host.folder
-            if mine is not None and whole_of(mine) == row.entry.folder:
+            mine = {self._host.folder and whole_of(self._host.folder)}
+            mine.add(self._host.session.on_disk if self._host.session is not None else None)
+            if row.entry.folder in mine:
                 self.notify("This session is on the main screen: open another one first.", severity="warning")
                 return
             gone = housekeeping.remove(row.entry.name, places().sessions, places().trash)
-            self._thrown.append(gone.name)
+            self._host.thrown.append(gone.name)
             self.notify("in the trash; u takes it back", title=printable(row.called), markup=False)
             self.look_again()
 
         self._with_folder(do)
 
     def action_restore(self) -> None:
-        if not self._thrown:
+        if not self._host.thrown:
             self.notify(
                 "Nothing was thrown away here: dirscope sessions restore NAME takes back older ones.", markup=False
             )
             return
         try:
-            back = housekeeping.restore(self._thrown.pop(), places().sessions, places().trash)
+            back = housekeeping.restore(self._host.thrown.pop(), places().sessions, places().trash)
         except DirscopeError as error:
             self.notify(str(error), severity="error", timeout=10, markup=False)
         else:
@@ -319,7 +314,7 @@ one file beside you; opening one checks every name, size and hash in it and runs
             self.app.call_from_thread(self.notify, str(error), severity="error", timeout=10, markup=False)
             return
         left = f", without {len(behind)} files that no session has" if behind else ""
-        said = f"{file}, {_bytes(file.stat().st_size)}{left}"
+        said = f"{file}, {in_bytes(file.stat().st_size)}{left}"
         self.app.call_from_thread(self.notify, said, title="shared", timeout=10, markup=False)
 
     def action_bring(self) -> None:
@@ -350,56 +345,8 @@ def _cells(row: Row) -> list[Text]:
         Text(printable(row.called)[:TEXT], style=style or ("bold" if e.title else "")),
         Text(f"{e.changed.astimezone():%m-%d %H:%M}", style=style),
         Text(f"{e.runs}" if e.is_session else "batch", style=style, justify="right"),
-        Text(printable(e.model.rstrip("/").rsplit("/", 1)[-1])[:12], style=style),
-        Text(_bytes(row.size), style=style, justify="right"),
         Text(e.status, style="yellow" if e.status in ("damaged", "failed") else style),
+        Text(e.model.rstrip("/").rsplit("/", 1)[-1][:12], style=style),
+        Text(in_bytes(row.size), style=style, justify="right"),
         Text(printable(e.prompt)[:TEXT], style=style),
     ]
-
-
-def _bytes(n: int) -> str:
-    size, unit = float(n), "B"
-    for larger in ("kB", "MB", "GB"):
-        if size < 1000:
-            break
-        size, unit = size / 1000, larger
-    return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-
-
-def _last_picture(folder: Path, ascii: bool) -> Shown | None:
-    """The curves of the last run that has some, else a picture of its tables."""
-    runs = run_folders(folder)
-    run = read_run(runs[-1])
-    if run.curves and run.recipe.experiment == "probe":
-        return one_chart(picture_of_run(runs)[0], View(ascii=ascii, curve=-1))
-    found = charts(run, Crowd(run.info, run.curves))
-    chart = next((drawn for _, drawn in found.values()), None)
-    return None if chart is None else replace(chart, ascii=ascii)
-
-
-def _told(row: Row) -> str:
-    """What is known of a session, a line each."""
-    e = row.entry
-    lines = [printable(e.prompt)]
-    try:
-        runs = run_folders(e.folder)
-    except DirscopeError as error:
-        return str(error)
-    for folder in reversed(runs[-6:]):
-        lines.append(_run_line(folder))
-        lines += [f"  ◆ {printable(m.place)}: {printable(m.note)}" for m in bookmarks(folder)]
-    if len(runs) > 6:
-        lines.append(f"and {len(runs) - 6} earlier runs")
-    return "\n".join(lines)
-
-
-def _run_line(folder: Path) -> str:
-    try:
-        record = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
-        where = f"{record.get('device', '')} {record.get('dtype', '')}".strip()
-        site = record.get("site", {})
-        return printable(
-            f"{folder.name}: {record['experiment']}, {record['status']}, {site.get('write', '')} {where}".strip()
-        )
-    except (OSError, ValueError, KeyError, AttributeError):
-        return f"{folder.name}: damaged"

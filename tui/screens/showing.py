@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final
 from textual.widgets import Input
 
 from engine.errors import DirscopeError, UsageError
-from engine.recipe import Recipe
 from engine.results import CurveResult, Event
 from sessions.catalogue import RUNS
 from sessions.reader import Run, read_run
@@ -84,8 +83,8 @@ def warn_of_sae(screen: ProbeScreen, info: Mapping[str, Any]) -> None:
             screen.notify(text, title="check this SAE", severity="warning", timeout=12, markup=False)
 
 
-def picture_of_run(folders: Sequence[Path]) -> tuple[Picture, Recipe]:
-    """The last of some runs that has curves, as a picture.
+def picture_of_run(folders: Sequence[Path]) -> tuple[Picture, Path]:
+    """The last of some runs that has curves, as a picture, and its folder.
 
     Raises:
         RunFolderError: A folder is damaged.
@@ -97,5 +96,5 @@ def picture_of_run(folders: Sequence[Path]) -> tuple[Picture, Recipe]:
             picture = Picture()
             for _, event in run.events:
                 picture = picture.after(event)
-            return replace(picture, ended=True), run.recipe
+            return replace(picture, ended=True), folder
     raise UsageError(f"{folders[-1].name} has no curves to lay over: its runs are tables.")

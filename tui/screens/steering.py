@@ -294,9 +294,9 @@ strength in a new run. A vocabulary misses successes and can be satisfied by non
             back.notes.append(why)
             self.app.switch_screen(back)
 
-    def again(self) -> SteeringScreen:
-        """The same run once more, from what is known of it; run again where it is not whole."""
-        screen = SteeringScreen(self.host, self.recipe, tuple(self.held) if self.folder else (), self.folder)
+    def twin(self, events: tuple[Event, ...]) -> SteeringScreen:
+        """A screen of the same run that has these events."""
+        screen = SteeringScreen(self.host, self.recipe, events, self.folder)
         screen.chosen, screen.cost = self.chosen, self.cost
         return screen
 

@@ -5,6 +5,8 @@ Features ticked here are directions of the main screen. Knows its host and quest
 
 from __future__ import annotations
 
+import csv
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from rich.text import Text
@@ -25,6 +27,7 @@ from tui import edits
 from tui.help import help_of
 from tui.screens.dialogs import EditText, Help, Reading
 from tui.screens.feature_card import FeatureDialog, card_text
+from tui.screens.running import unused
 from tui.screens.tables import TablesScreen
 from tui.screens.taking import to_clipboard
 
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
 CARD_SECONDS: Final = 0.12
 """A cursor that moves on asks for no card."""
 COLUMNS: Final = ("", "feature", "active", "L1", "rate", "norm", "e·d", "", "raises")
+LISTED: Final = ("feature", "activation", "share_of_l1", "rate", "decoder_norm", "encoder_cosine", "raises")
+"""Columns of the exported list."""
 TOKEN: Final = 10
 """Cells of an output token in the list; the card has the whole of it."""
 SPLICED_TEXTS: Final = 64
@@ -62,6 +67,7 @@ class Workbench(Screen[None]):
             "g", "geometry", "geometry", id="sae.geometry", tooltip="Decoder cosines, L0 on random inputs, readers"
         ),
         Binding("l", "splice", "loss", id="sae.loss", tooltip="Loss with the SAE in place of the activations"),
+        Binding("e", "export", "export", show=False, id="sae.export", tooltip="This list as CSV, into this directory"),
         Binding("y", "copy", "copy id", show=False, id="sae.copy", tooltip="Copy Neuronpedia's URL, or the number"),
     ]
     HELP = """\
@@ -227,6 +233,20 @@ features fire on more than half of all tokens, *rare* ones on fewer than one in 
         note = "one prompt a line, read at its last token; the prompt of the main screen comes first by itself"
         start = "\n".join(self._host.watchlist.prompts)
         self.app.push_screen(EditText("watch on these prompts", start, lambda text: None, note), use)
+
+    def action_export(self) -> None:
+        file = unused(Path.cwd() / "dirscope-features.csv")
+        try:
+            with file.open("w", newline="", encoding="utf-8") as handle:
+                writer = csv.writer(handle)
+                writer.writerow(LISTED)
+                for f in self.features.rows:
+                    raised = f.raised[0] if f.raised else ""
+                    writer.writerow([f.index, f.activation, f.share_of_l1, f.rate, f.length, f.encoder_cosine, raised])
+        except OSError as error:
+            self.notify(f"Cannot write {file} ({error.strerror or error}).", severity="error", markup=False)
+        else:
+            self.notify(str(file), title="exported", markup=False)
 
     def action_copy(self) -> None:
         if self.selected is not None:

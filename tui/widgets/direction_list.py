@@ -189,6 +189,10 @@ minus the base) or *along* (a vector in its own right).
         self.virtual_size = Size(self.size.width, len(self._rows))
         self.refresh()
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """In a replay there is nothing to change: its keys are the player's."""
+        return action == "move" or getattr(self.screen, "player", None) is None
+
     def action_move(self, by: int) -> None:
         if self._rows:
             self.cursor = max(0, min(len(self._rows) - 1, self.cursor + by))

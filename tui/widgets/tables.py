@@ -34,7 +34,9 @@ class KindTable(Lines):
         # Which is sooner is told on the path that was walked, whatever the axis.
         wins = against_control(_together(picture.summaries)) if together else {}
         unit = "" if axis in ("", "L2") and picture.unit == "L2" else f" {axis_of(picture, axis).title}"
-        last = "sooner than control" if together else f"{'max-slope':>9} {'censored':>8}"
+        last = (
+            f"sooner than control{' on the path' if unit else ''}" if together else f"{'max-slope':>9} {'censored':>8}"
+        )
         name = f"threshold{unit}" if len(unit) < 3 else unit.strip()[:9]
         head = f"{'kind':<17}{'n':>4} {name:>9} {'quartiles':>13} {last}"
         lines = [Text(head, style="dim", no_wrap=True)]
