@@ -59,7 +59,13 @@ def _play(do: Callable[[ProbeScreen], object]) -> Callable[[DirscopeApp], object
 
 _ALL: Final = (
     Everywhere("screen.probe", "1", going.to_probe, "probe", "The main screen: curves of this prompt and token"),
-    Everywhere("screen.experiments", "2", going.to_experiments, "experiments", "The last experiment, or a new one"),
+    Everywhere(
+        "screen.experiments",
+        "2",
+        going.to_experiments,
+        "experiments",
+        "The last experiment as far as it came; there, another one",
+    ),
     Everywhere("screen.features", "3", going.to_features, "features", "Features of the SAE at this token"),
     Everywhere("screen.steering", "4", going.to_steering, "steering", "The steering lab: what the model writes"),
     Everywhere("screen.sessions", "5,o", going.to_sessions, "sessions", "Sessions: search, preview, open, share"),

@@ -56,7 +56,7 @@ def to_experiments(app: DirscopeApp) -> None:
         main.complain(NO_MODEL)
         return
     lab = main.left_behind.get("experiment")
-    if lab is not None and menus.same_place(lab.recipe, main.recipe):
+    if lab is not None:
         app.push_screen(lab.again())
     else:
         menus.pick_experiment(main)

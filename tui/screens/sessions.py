@@ -133,8 +133,13 @@ one file beside you; opening one checks every name, size and hash in it and runs
         found = [Row(entry, housekeeping.size_of(entry.folder)) for entry in entries(where)]
         self.app.call_from_thread(self._take, found, at)
 
+    @property
+    def _is_there(self) -> bool:
+        """Whether it is still on the screen: what was read may come after it was left."""
+        return self.is_attached and bool(self.query("#sessions-told")) and bool(self.query(DataTable))
+
     def _take(self, rows: list[Row], at: str) -> None:
-        if self.is_mounted:
+        if self._is_there:
             self.rows = rows
             self._fill(at)
 
@@ -174,7 +179,7 @@ one file beside you; opening one checks every name, size and hash in it and runs
         self._moving = self.set_timer(PREVIEW_SECONDS, self._preview)
 
     def _preview(self) -> None:
-        row = self.selected
+        row = self.selected if self._is_there else None
         if row is None:
             return
         ascii = self._host.ascii
@@ -188,7 +193,7 @@ one file beside you; opening one checks every name, size and hash in it and runs
         self.app.call_from_thread(self._say, row, text)
 
     def _say(self, row: Row, text: str) -> None:
-        if self.is_mounted and self.selected == row:
+        if self._is_there and self.selected == row:
             self.query_one("#sessions-told", Static).update(text)
 
     # What the user does

@@ -274,7 +274,7 @@ strength in a new run. A vocabulary misses successes and can be satisfied by non
             if asked != self._asking or answer.problem == OVERTAKEN:
                 return
             self.written, self.problem = answer.found, answer.problem
-            if self.is_mounted:
+            if self.is_attached and self.query(CurvePlot):  # it may have been left meanwhile
                 self.paint()
 
         self.host.ask(TurnedTo(self.chosen[0], self.turned), use, self.recipe)

@@ -55,7 +55,7 @@ class TickFeatures(ModalScreen[frozenset[int] | None]):
     def fill(self, answer: Answer) -> None:
         """Show what came; it may come before the dialog is on the screen or after it has left."""
         self._rows, self._problem = answer.found or (), answer.problem
-        if self.is_mounted:
+        if self.is_attached and self.query(DataTable):  # it may have been left meanwhile
             self._show()
 
     def _show(self) -> None:

@@ -108,13 +108,18 @@ features fire on more than half of all tokens, *rare* ones on fewer than one in 
         self._host.ask(ActiveFeatures(), self._on_list)
         self._head("looking for active features ...")
 
+    @property
+    def _is_there(self) -> bool:
+        """Whether it is still on the screen: answers may come after it was left."""
+        return self.is_attached and bool(self.query("#sae-card-text")) and bool(self.query(DataTable))
+
     def _head(self, text: str) -> None:
         site = self._host.picture.site or self._host.drawn.site
         place = f"at {site['tokens'][site['position']]!r}" if site else f"at {self._host.recipe.site.write}"
         self.query_one("#sae-head", Static).update(f" SAE {printable(place)} · {printable(text)}")
 
     def _on_list(self, answer: Answer) -> None:
-        if not self.is_mounted or answer.problem == OVERTAKEN:
+        if not self._is_there or answer.problem == OVERTAKEN:
             return
         self._problem = answer.problem
         if answer.problem:
@@ -159,7 +164,7 @@ features fire on more than half of all tokens, *rare* ones on fewer than one in 
             self._host.ask(FeatureCard(self.selected.index), self._on_card)
 
     def _on_card(self, answer: Answer) -> None:
-        if self.is_mounted and not answer.problem:
+        if self._is_there and not answer.problem:
             self.card = answer.found
             self.query_one("#sae-card-text", Static).update(card_text(answer.found))
 
@@ -200,7 +205,7 @@ features fire on more than half of all tokens, *rare* ones on fewer than one in 
             self._host.ask(FeatureCard(self.selected.index), self._go_to_nearest)
 
     def _go_to_nearest(self, answer: Answer) -> None:
-        if self.is_mounted and answer.found is not None and answer.found.neighbours:
+        if self._is_there and answer.found is not None and answer.found.neighbours:
             self._found = str(answer.found.neighbours[0][0])
             self.query_one("#sae-search", Input).value = self._found
             self._host.ask(FindFeatures(self._found), self._on_list)
