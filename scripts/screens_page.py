@@ -114,19 +114,12 @@ def main() -> None:
     quiet_libraries()
     file = Path(sys.argv[1]) if len(sys.argv) > 1 else FILE
     lines = ["# Screens", "", "Made by `python -m scripts.screens_page` from the running app.", "", WAYS]
-    found = {}
     for size in SIZES:
         with tempfile.TemporaryDirectory() as home:
             os.environ["DIRSCOPE_HOME"] = home
-            found[size] = asyncio.run(_frames(size))
-    for size, frames in found.items():
-        lines += ["", f"## {size[0]} x {size[1]}"]
-        for title, text in frames.items():
-            # The place of the temporary home says nothing.
-            plain = "\n".join(
-                line.replace(tempfile.gettempdir(), "~")[: size[0]].rstrip() for line in text.splitlines()
-            )
-            lines += ["", f"### {title}", "", "```", plain, "```"]
+            lines += ["", f"## {size[0]} x {size[1]}"]
+            for title, text in asyncio.run(_frames(size)).items():
+                lines += ["", f"### {title}", "", "```", text.replace(home, "~/dirscope"), "```"]
     file.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

@@ -18,6 +18,7 @@ from textual.pilot import Pilot
 
 from engine.recipe import parse_recipe
 from sessions.batch import find_recipe
+from sessions.config import Config
 from tui import edits
 from tui.app import DirscopeApp
 from tui.screens.experiment import ExperimentScreen
@@ -37,7 +38,7 @@ PLATEAUS: dict[str, Any] = {
 
 
 async def take(folder: Path) -> None:
-    app = DirscopeApp.fresh()
+    app = DirscopeApp.fresh(config=Config(hints=False))
     async with app.run_test(size=(120, 38)) as pilot:
         deadline = time.monotonic() + 120
 

@@ -64,7 +64,7 @@ _ALL: Final = (
         "2",
         going.to_experiments,
         "experiments",
-        "The last experiment as far as it came; there, another one",
+        "The last experiment; there, another one",
     ),
     Everywhere("screen.features", "3", going.to_features, "features", "Features of the SAE at this token"),
     Everywhere("screen.steering", "4", going.to_steering, "steering", "The steering lab: what the model writes"),

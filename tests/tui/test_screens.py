@@ -9,6 +9,7 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
 
+from engine.protocol import Answer
 from sessions.bookmarks import bookmarks
 from sessions.catalogue import entries
 from sessions.config import Config
@@ -239,3 +240,23 @@ def test_an_axis_that_a_curve_has_not_is_passed_over(run_folder: Path) -> None:
         assert probe.view.axis == "angle"
 
     play(story, DirscopeApp.replaying(run_folder, speed=100))
+
+
+def test_answers_that_come_after_a_screen_was_left_harm_nothing() -> None:
+    async def story(app: DirscopeApp, pilot: Pilot) -> None:
+        await saved(app, pilot)
+        for _ in range(3):
+            await pilot.press("3")
+            await until(pilot, lambda: "features active here" in frame(pilot), "features")
+            bench = app.screen
+            assert isinstance(bench, Workbench)
+            await pilot.press("down")
+            await pilot.pause(0.13)  # the card under the cursor is asked for, and the screen is left
+            await pilot.press("1")
+            bench._on_card(Answer(found=bench.card))
+            bench._on_list(Answer(found=bench.features))
+        await pilot.press("left")
+        await saved(app, pilot)
+        assert app.is_running
+
+    play(story)
