@@ -6,47 +6,21 @@ Another action is one more entry, with a function of the screen. Knows names, ke
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
-from textual.binding import Binding
-
+from tui.action import Action
 from tui.screens import asking, changing, keeping, looking, menus, replaying, taking
 
 if TYPE_CHECKING:
     from tui.screens.probe import ProbeScreen
 
 
-@dataclass(frozen=True)
-class Action:
-    """One thing a user can do anywhere on the main screen."""
-
-    id: str
-    keys: str
-    do: Callable[[ProbeScreen], object]
-    label: str
-    help: str
-    footer: bool = False
-    when: Literal["always", "live"] = "always"
-    """Whether it needs a model: a replay has none."""
-    at_once: bool = False
-    """Whether it is done before the next key is looked at, as what is typed ahead of a slow line goes into a text."""
-
-    @property
-    def binding(self) -> Binding:
-        """As Textual wants it."""
-        action = f"do('{self.id}')"
-        return Binding(
-            self.keys, action, self.label, id=self.id, tooltip=self.help, show=self.footer, priority=self.at_once
-        )
-
-
 def _focus(name: str) -> Callable[[ProbeScreen], object]:
     return lambda screen: screen.focus_on(name)
 
 
-_MAIN: Final = (
+_MAIN: Final[tuple[Action[ProbeScreen], ...]] = (
     Action("help", "question_mark,f1", menus.show_help, "help", "Every key here, and what the panel does", True),
     Action(
         "prompt",
@@ -166,5 +140,5 @@ _MAIN: Final = (
     Action("replay", "n", replaying.again, "replay", "Play this run again from its start"),
     Action("cancel", "escape", menus.cancel, "cancel", "Stop what runs; go back to the tokens"),
 )
-ACTIONS: Final = {action.id: action for action in _MAIN}
+ACTIONS: Final[dict[str, Action[ProbeScreen]]] = {action.id: action for action in _MAIN}
 """By id, in the order in which help lists them."""

@@ -178,7 +178,7 @@ class DirscopeApp(App[None]):
         """Playing is on offer where something plays."""
         if action != "do" or not parameters or str(parameters[0]) not in EVERYWHERE:
             return True
-        if EVERYWHERE[str(parameters[0])].player:
+        if EVERYWHERE[str(parameters[0])].when == "replay":
             return playing(self) is not None
         return not isinstance(self.screen, ModalScreen)
 
