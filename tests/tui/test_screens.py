@@ -40,17 +40,25 @@ def test_number_keys_go_everywhere_and_what_is_left_keeps_what_it_has() -> None:
         first = app.screen
         assert isinstance(first, ExperimentScreen)
         await until(pilot, lambda: len(first.curves) > 30, "some curves")
+        await pilot.press("1", "g")  # the worker is wanted here: what there is of the experiment is kept
+        await saved(app, pilot)
+        await pilot.press("2")
+        await until(pilot, lambda: "space goes on" in frame(pilot), "how to go on")
+        stopped = app.screen
+        assert isinstance(stopped, ExperimentScreen)
+        had = len(stopped.curves)
+        assert had == len(read_run(stopped.folder).curves) >= 30  # type: ignore[arg-type]
+        await pilot.press("space")
+        await until(pilot, lambda: len(stopped.curves) > had, "more of it")
         await pilot.press("3")
         assert isinstance(app.screen, Workbench)
-        await until(pilot, lambda: "features active here" in frame(pilot), "features")
-        had = len(first.curves)
         await pilot.press("2")
         again = app.screen
         assert isinstance(again, ExperimentScreen)
         assert again is not first
         assert len(again.curves) >= had
         assert again.recipe == first.recipe
-        await until(pilot, lambda: again.folder is not None, "its end: it went on meanwhile")
+        await until(pilot, lambda: again.ended and "saved" in frame(pilot), "its end: it went on meanwhile")
         assert [c.summary for c in again.curves] == [c.summary for c in read_run(again.folder).curves]  # type: ignore[arg-type]
         await pilot.press("5")
         assert isinstance(app.screen, SessionsScreen)

@@ -143,11 +143,12 @@ class GuestScreen(Screen[None]):
         running = self.host is not None and self.host.runs(self)
         screen = self.twin(tuple(self.held) if running or self.folder is not None else ())
         screen._far = self._far
-        if self.folder is not None:
-            screen.status = screen._kept_as(self.folder)
         if running and self.host is not None:
-            screen.adopted = True
+            # What it stopped at before, if it ever did, is behind it.
+            screen.adopted, screen.ended, screen.status = True, False, self.status
             self.host.hand_over(self, screen)
+        elif self.folder is not None:
+            screen.status = screen._kept_as(self.folder)
         return screen
 
     # The frame
@@ -200,8 +201,8 @@ class GuestScreen(Screen[None]):
                 self.result(event)
 
     def kept(self, folder: Path) -> None:
-        """The run is whole on disk."""
-        self.folder = folder
+        """The run is on disk as far as it came, and nothing more comes of it."""
+        self.folder, self.ended = folder, True
         self.status = self._kept_as(folder)
 
     def _kept_as(self, folder: Path) -> str:

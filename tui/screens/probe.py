@@ -165,7 +165,7 @@ class ProbeScreen(HostScreen):
             return
         self.problem = ""
         self.folder = None
-        self._goes_on = False
+        self._goes_on = self._overtaken = False
         self.site_is_current = False
         self.picture = replace(self.picture, ended=False, status="starting", done=0, total=0)
         self.run_id = self.bridge.run(self.recipe, self.session)
