@@ -17,7 +17,7 @@ import struct
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,18 +40,15 @@ MOST_FILES: Final = 100_000
 LONGEST_MANIFEST: Final = 32 * 2**20
 CHUNK: Final = 1 << 20
 
-Progress = Callable[[int, int], object]
-"""Files done, and in all."""
 
-
-def pack(folder: Path, file: Path, progress: Progress = lambda done, total: None) -> list[str]:
+def pack(folder: Path, file: Path) -> list[str]:
     """Write a session or run as one file; gives the names of files that stay behind, as no run has them.
 
     Raises:
         RunFolderError: The folder is neither a session nor a run.
         UsageError: The file exists, or cannot be written.
     """
-    run_folders(folder)
+    runs = run_folders(folder)
     if file.exists():
         raise UsageError(f"{file} exists: choose another name, nothing is written over.")
     inside: list[str] = []
@@ -59,7 +56,7 @@ def pack(folder: Path, file: Path, progress: Progress = lambda done, total: None
     for path in sorted(p for p in folder.rglob("*") if not p.is_dir() or p.is_symlink()):
         name = path.relative_to(folder).as_posix()
         (inside if _NAMES.fullmatch(name) and path.is_file() and not path.is_symlink() else behind).append(name)
-    for run in run_folders(folder):
+    for run in runs:
         read_run(run)  # what cannot be read here cannot be read there
     try:
         handle, made = tempfile.mkstemp(prefix=f".{file.name}-", dir=file.parent)
@@ -69,8 +66,7 @@ def pack(folder: Path, file: Path, progress: Progress = lambda done, total: None
     try:
         with os.fdopen(handle, "wb") as raw, zipfile.ZipFile(raw, "w", zipfile.ZIP_DEFLATED) as archive:
             files = {}
-            for done, name in enumerate(inside):
-                progress(done, len(inside))
+            for name in inside:
                 digest = _copy_in(archive, folder / name, name)
                 files[name] = {"sha256": digest, "bytes": archive.getinfo(name).file_size}
             manifest = {"version": VERSION, "name": folder.resolve().name, "files": files}
@@ -95,7 +91,7 @@ def _copy_in(archive: zipfile.ZipFile, source: Path, name: str) -> str:
     return seen.hexdigest()
 
 
-def unpack(file: Path, sessions: Path, progress: Progress = lambda done, total: None) -> Path:
+def unpack(file: Path, sessions: Path) -> Path:
     """Open a shared file into the sessions directory; gives the new folder, whose name is not taken yet.
 
     Raises:
@@ -108,8 +104,7 @@ def unpack(file: Path, sessions: Path, progress: Progress = lambda done, total: 
             manifest = _manifest(archive, file)
             room = Path(tempfile.mkdtemp(prefix=".incoming-", dir=sessions))
             try:
-                for done, (name, said) in enumerate(manifest["files"].items()):
-                    progress(done, len(manifest["files"]))
+                for name, said in manifest["files"].items():
                     _copy_out(archive, name, said, room, file)
                 _check(room, file)
                 return _claim(room, sessions, manifest["name"])

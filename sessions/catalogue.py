@@ -91,9 +91,8 @@ class Session:
     def remember(self, key: str, value: Any) -> None:
         """Keep something beside the runs, in `session.json`; nothing while there is no run yet or the disk is full."""
         file = None if self._folder is None else self._folder / SESSION_FILE
-        with contextlib.suppress(OSError, ValueError):
-            if file is not None and file.exists():
-                head = json.loads(file.read_text(encoding="utf-8"))
+        with contextlib.suppress(OSError):
+            if file is not None and (head := read_record(file)):
                 replace_file(file, json.dumps({**head, key: value}, indent=2, ensure_ascii=False) + "\n")
 
     def recalled(self, key: str) -> Any:

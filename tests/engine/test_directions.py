@@ -18,11 +18,6 @@ from engine.workshop import Workshop
 PROMPT = "Once upon a time, there was a little girl who"
 
 
-@pytest.fixture(scope="module")
-def workshop() -> Workshop:
-    return Workshop()
-
-
 def lab_of(model: Model, workshop: Workshop, **data) -> Laboratory:
     site = {"prompt": PROMPT, **data.pop("site", {})}
     return Laboratory(model, parse_recipe({"site": site, "population": {"n": 500}, **data}), workshop)

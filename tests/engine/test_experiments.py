@@ -32,16 +32,6 @@ PROMPT = "Once upon a time, there was a little girl who"
 WRITE = "blocks.1.hook_resid_pre"
 
 
-@pytest.fixture(scope="module")
-def workshop() -> Workshop:
-    return Workshop()
-
-
-@pytest.fixture(scope="module")
-def reference() -> Reference:
-    return Reference.load(MODEL_DIR, centred=True)
-
-
 def lab_of(model: Model, workshop: Workshop, held: Held | None = None, **data) -> Laboratory:
     recipe = {"site": {"prompt": PROMPT}, "population": {"n": 300}, **data}
     return Laboratory(model, parse_recipe(recipe), workshop, held or Held())

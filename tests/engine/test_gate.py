@@ -29,11 +29,6 @@ PLACES = ("blocks.1.hook_resid_pre", "blocks.3.hook_resid_pre", "blocks.5.hook_r
 Change = Callable[[dict, dict[str, torch.Tensor]], None]
 
 
-@pytest.fixture(scope="module")
-def workshop() -> Workshop:
-    return Workshop()
-
-
 def lab_of(
     loaded: Model, workshop: Workshop, write: str, sae: dict | None = None, prompt: str = PROMPT, **data
 ) -> Laboratory:

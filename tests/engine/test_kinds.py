@@ -29,11 +29,6 @@ HAPPY, SAD = "She was very happy", "She was very sad"
 
 
 @pytest.fixture(scope="module")
-def workshop() -> Workshop:
-    return Workshop()
-
-
-@pytest.fixture(scope="module")
 def lab(embedded: Model, workshop: Workshop) -> Laboratory:
     return lab_of(embedded, workshop)
 

@@ -14,7 +14,6 @@ import torch
 
 from engine.ascent import ascend
 from engine.drawing import Base
-from engine.embedded import MODEL_DIR
 from engine.errors import DirectionError, RecipeError
 from engine.experiments.plane import anchors_of, plane_of
 from engine.experiments.triangle import minimum_of
@@ -31,16 +30,6 @@ from tests.engine.running import outcome
 from tests.reference import Reference, kl
 
 WRITE, READ = "blocks.1.hook_resid_pre", "blocks.5.hook_resid_post"
-
-
-@pytest.fixture(scope="module")
-def workshop() -> Workshop:
-    return Workshop()
-
-
-@pytest.fixture(scope="module")
-def reference() -> Reference:
-    return Reference.load(MODEL_DIR, centred=True)
 
 
 def lab_of(model: Model, workshop: Workshop, held: Held | None = None, **data) -> Laboratory:

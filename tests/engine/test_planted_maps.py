@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from engine.embedded import MODEL_DIR
 from engine.errors import RecipeError
 from engine.foreign import as_model
 from engine.freezing import Frozen, freezer
@@ -184,11 +183,6 @@ def test_only_the_mlp_makes_the_planted_plateau(toy: Planted, model: Model, prom
 
 
 # Held parts of the bundled model, by plain hooks in float64
-
-
-@pytest.fixture(scope="module")
-def reference() -> Reference:
-    return Reference.load(MODEL_DIR, centred=True)
 
 
 def held_by_hooks(

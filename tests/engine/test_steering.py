@@ -36,11 +36,6 @@ SMALL = {"strengths": [0.5, 1.0], "samples": 3, "tokens": 6, "words": ["sad", "d
 
 
 @pytest.fixture(scope="module")
-def workshop() -> Workshop:
-    return Workshop()
-
-
-@pytest.fixture(scope="module")
 def plain() -> torch.nn.Module:
     return AutoModelForCausalLM.from_pretrained(MODEL_DIR, dtype=torch.float64, attn_implementation="eager").eval()
 

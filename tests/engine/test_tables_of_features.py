@@ -25,11 +25,6 @@ from engine.workshop import Workshop
 PROMPT = "Once upon a time, there was a little girl who"
 
 
-@pytest.fixture(scope="module")
-def workshop() -> Workshop:
-    return Workshop()
-
-
 def lab_of(model: Model, workshop: Workshop, held: Held | None = None, **data) -> Laboratory:
     recipe = {"site": {"prompt": PROMPT}, "population": {"n": 300}, "path": {"steps": 20}, **data}
     return Laboratory(model, parse_recipe(recipe), workshop, held or Held())

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from engine.errors import DirscopeError
 from sessions import bookmarks
 from sessions.bookmarks import Bookmark
-from sessions.catalogue import run_folders
+from sessions.catalogue import run_folders, whole_of
 from sessions.printable import printable
 from tui.charts import Behind
 from tui.picture import Picture
@@ -143,9 +143,8 @@ def _runs_here(screen: ProbeScreen) -> list[Path]:
     """Runs of the session on the screen."""
     if screen.folder is None:
         return []
-    in_session = screen.folder.parent.name == "runs"
     try:
-        return run_folders(screen.folder.parent.parent if in_session else screen.folder)
+        return run_folders(whole_of(screen.folder))
     except DirscopeError:
         return []
 

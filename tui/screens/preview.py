@@ -19,7 +19,7 @@ from sessions.reader import RECORD_FILE, read_run
 from sessions.records import read_record
 from tui.charts import View, one_chart
 from tui.panels import Shown
-from tui.screens.showing import picture_of_run
+from tui.screens.showing import as_picture
 
 RUNS_TOLD: Final = 6
 
@@ -36,10 +36,9 @@ def in_bytes(n: int) -> str:
 
 def last_picture(folder: Path, ascii: bool) -> Shown | None:
     """The curves of the last run that has some, else a picture of its tables."""
-    runs = run_folders(folder)
-    run = read_run(runs[-1])
+    run = read_run(run_folders(folder)[-1])
     if run.curves and run.recipe.experiment == "probe":
-        return one_chart(picture_of_run(runs)[0], View(ascii=ascii, curve=-1))
+        return one_chart(as_picture(run), View(ascii=ascii, curve=-1))
     found = charts(run, Crowd(run.info, run.curves))
     chart = next((drawn for _, drawn in found.values()), None)
     return None if chart is None else replace(chart, ascii=ascii)

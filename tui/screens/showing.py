@@ -83,6 +83,14 @@ def warn_of_sae(screen: ProbeScreen, info: Mapping[str, Any]) -> None:
             screen.notify(text, title="check this SAE", severity="warning", timeout=12, markup=False)
 
 
+def as_picture(run: Run) -> Picture:
+    """A run from disk as it would stand on the screen at its end."""
+    picture = Picture()
+    for _, event in run.events:
+        picture = picture.after(event)
+    return replace(picture, ended=True)
+
+
 def picture_of_run(folders: Sequence[Path]) -> tuple[Picture, Path]:
     """The last of some runs that has curves, as a picture, and its folder.
 
@@ -93,8 +101,5 @@ def picture_of_run(folders: Sequence[Path]) -> tuple[Picture, Path]:
     for folder in reversed(folders):
         run = read_run(folder)
         if run.curves:
-            picture = Picture()
-            for _, event in run.events:
-                picture = picture.after(event)
-            return replace(picture, ended=True), folder
+            return as_picture(run), folder
     raise UsageError(f"{folders[-1].name} has no curves to lay over: its runs are tables.")

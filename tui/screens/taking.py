@@ -24,6 +24,7 @@ from tui.status import readout
 from tui.widgets.curve_plot import CurvePlot
 
 if TYPE_CHECKING:
+    from engine.results import CurveResult
     from sessions.export import Part
     from tui.screens.guest import GuestScreen
     from tui.screens.probe import ProbeScreen
@@ -108,7 +109,7 @@ def copy_from_main(screen: ProbeScreen) -> None:
     _choose(screen, {**copies, **_plot_of(screen)})
 
 
-def _tsv(curve: Any) -> str:
+def _tsv(curve: CurveResult) -> str:
     """Distance, angle and every metric of one curve, a row per step."""
     columns = {"distance": curve.distance, "angle": curve.angle}
     for read, metrics in curve.values.items():
