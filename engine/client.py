@@ -9,10 +9,13 @@ import contextlib
 import multiprocessing
 import signal
 from multiprocessing import connection, resource_tracker
+from typing import Final
 
 from engine.errors import DirscopeError, OutOfMemoryError, RunFailedError
 from engine.protocol import Reply, Request, Shutdown
-from engine.worker import WorkerOptions, serve
+from engine.worker import DEVICE_LOST, WorkerOptions, serve
+
+KILL_SECONDS: Final = 0.2
 
 
 def prepare_spawning() -> None:
@@ -27,6 +30,11 @@ class Worker:
         self._options = options
         self._process: multiprocessing.process.BaseProcess | None = None
         self._pipe: connection.Connection | None = None
+
+    @property
+    def patience(self) -> float:
+        """Seconds of silence after which it is taken for hung."""
+        return self._options.patience
 
     @property
     def started(self) -> bool:
@@ -80,20 +88,25 @@ class Worker:
                 "The worker was killed, most likely for memory: use a smaller model or free some. What was computed "
                 "is kept."
             )
+        if code == DEVICE_LOST:
+            return RunFailedError("The worker's device failed, so another worker is needed. What was computed is kept.")
         return RunFailedError(f"The worker died (exit code {code}). What was computed is kept; see the log.")
 
     def stop(self, timeout: float = 1.0) -> None:
-        """Ask the worker to end, then make it."""
+        """Ask the worker to end, then make it; one that hangs would not even read that, so 0 seconds ask nothing."""
         if self._process is None:
             return
-        with contextlib.suppress(DirscopeError):
-            self.send(Shutdown())
-        self._process.join(timeout)
-        if self._process.is_alive():
-            self._process.terminate()
+        if timeout > 0:
+            with contextlib.suppress(DirscopeError):
+                self.send(Shutdown())
             self._process.join(timeout)
         if self._process.is_alive():
+            self._process.terminate()
+            self._process.join(timeout or KILL_SECONDS)
+        if self._process.is_alive():
             self._process.kill()
+            self._process.join()  # or it would stay as a zombie
         if self._pipe is not None:
             self._pipe.close()
+        self._process.close()
         self._process, self._pipe = None, None

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -21,6 +20,8 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from engine.durable import make_private, replace_file
+from engine.errors import UsageError
 from engine.forward import Forward
 from engine.hooks import default_read, parse_hook
 from engine.layouts import TOLERANCE, difference
@@ -98,18 +99,16 @@ def _kept(file: Path | None) -> tuple[float | None, str] | None:
         data = json.loads(file.read_text(encoding="utf-8")) if file is not None else {}
         apart = data["difference"]
         return None if apart is None else float(apart), str(data["problem"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None  # not there or damaged: found out again
 
 
 def _keep(file: Path | None, verdict: tuple[float | None, str]) -> None:
     if file is None or verdict[0] is None:
         return  # what could not be booted may be bootable next time
-    with contextlib.suppress(OSError):  # a full disk costs some seconds, next time
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text(json.dumps({"difference": verdict[0], "problem": verdict[1]}), encoding="utf-8")
-        os.replace(temporary, file)
+    with contextlib.suppress(OSError, UsageError):  # a full disk costs some seconds, next time
+        make_private(file.parent)
+        replace_file(file, json.dumps({"difference": verdict[0], "problem": verdict[1]}))
 
 
 def check_arrangements(model: Model) -> tuple[float, dict[Rule, float]]:

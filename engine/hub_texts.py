@@ -6,16 +6,15 @@ Streams the split `train`, of which a population needs little. Knows models' tok
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
 
 from engine.errors import LoadError, RecipeError
 from engine.models import Model, Report
+from engine.stored import keep, stored
 
 ROWS: Final = 5000
 MAX_CHARACTERS: Final = 4_000_000
@@ -39,9 +38,9 @@ def dataset_tokens(name: str, model: Model, cache: Path | None, report: Report) 
     identity = f"{name}/{model.tokenizer.name_or_path}/{len(model.tokenizer)}/{ROWS}/{MAX_CHARACTERS}/{MAX_TOKENS}"
     key = hashlib.blake2b(identity.encode(), digest_size=12).hexdigest()
     file = None if cache is None else cache / f"dataset-{key}.safetensors"
-    if file is not None and file.exists():
-        stored = load_file(file)
-        return np.split(stored["tokens"], stored["ends"][:-1])
+    held = stored(file, ("tokens", "ends"))
+    if held is not None:
+        return np.split(held["tokens"], held["ends"][:-1])
     report(f"reading dataset {name}")
     rows = _read(name, model)
     highest = max((int(row.max()) for row in rows if len(row)), default=-1)
@@ -52,12 +51,7 @@ def dataset_tokens(name: str, model: Model, cache: Path | None, report: Report) 
             f"The dataset '{name}' holds token {highest}, but '{model.name}' knows {model.d_vocab}: it was tokenised "
             "for another model. Give one with a column 'text', or a text file."
         )
-    if file is not None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_suffix(f".{os.getpid()}.tmp")
-        ends = np.cumsum([len(row) for row in rows])
-        save_file({"tokens": np.concatenate(rows), "ends": ends}, temporary)
-        os.replace(temporary, file)
+    keep(file, {"tokens": np.concatenate(rows), "ends": np.cumsum([len(row) for row in rows])})
     return rows
 
 

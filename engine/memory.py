@@ -24,6 +24,13 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
+def is_device_lost(error: BaseException) -> bool:
+    """Whether a GPU has failed in a way after which every further call of the process fails too."""
+    names = {cls.__name__ for cls in type(error).__mro__}
+    lost = "AcceleratorError" in names or any(words in str(error) for words in ("CUDA error", "device-side assert"))
+    return lost and not is_out_of_memory(error)
+
+
 def free_cached() -> None:
     """Give back what torch keeps of a GPU's memory for later."""
     torch = sys.modules.get("torch")

@@ -96,8 +96,13 @@ class Failed:
 
 
 @dataclass(frozen=True)
+class Alive:
+    """Said every second while something is computed, so that a worker that hangs can be told from a busy one."""
+
+
+@dataclass(frozen=True)
 class Reply:
     """What the worker says about one request."""
 
     id: int
-    body: Event | Answer | Failed
+    body: Event | Answer | Failed | Alive

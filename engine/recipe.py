@@ -261,7 +261,7 @@ def parse_toml(text: str, source: str, example: str = '[site] prompt = "..."') -
     """
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # numbers of too many digits and nesting without end among them
         raise RecipeError(f"{source} is not TOML: {error}. It starts like: {example}") from None
 
 

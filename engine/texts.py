@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from engine.embedded import BUNDLED_SAMPLES, MODEL_DIR, SAMPLES_FILE
 from engine.errors import RecipeError
@@ -22,6 +21,7 @@ from engine.hub_texts import MAX_CHARACTERS, dataset_tokens
 from engine.models import Model, Report
 from engine.recipe import PopulationSection
 from engine.sampling import sample_rows
+from engine.stored import keep, stored
 
 Sequences = list[NDArray[np.int32]]
 Groups = list[Sequences]
@@ -131,16 +131,13 @@ def _samples(model: Model, seed: int, cache: Path | None, report: Report) -> Gro
     identity = f"{model.weights_sha256}/{seed}/{model.dtype}/{length}"
     key = hashlib.blake2b(identity.encode(), digest_size=12).hexdigest()
     file = None if cache is None else cache / f"samples-{key}.safetensors"
-    if file is not None and file.exists():
-        return _split(load_file(file)["tokens"], *_separators(model))
+    held = stored(file, ("tokens",))
+    if held is not None:
+        return _split(held["tokens"], *_separators(model))
     start = model.bos if model.bos is not None else int(model.tokenizer.eos_token_id or 0)
     tokens = sample_rows(
         model.network, start, SAMPLES, length, seed, SAMPLES_AT_ONCE,
         lambda done: report(f"sampling the population: {done} of {SAMPLES} texts"),
     )[:, 1:]  # fmt: skip
-    if file is not None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_suffix(f".{os.getpid()}.tmp")
-        save_file({"tokens": np.ascontiguousarray(tokens)}, temporary)
-        os.replace(temporary, file)
+    keep(file, {"tokens": np.ascontiguousarray(tokens)})
     return _split(tokens, *_separators(model))

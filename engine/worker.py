@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections import deque
 from dataclasses import dataclass, replace
@@ -19,10 +20,12 @@ from multiprocessing import connection, parent_process
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from engine.durable import make_private, private
 from engine.errors import DirscopeError, LoadError, OutOfMemoryError, Stopped
-from engine.memory import free_cached, is_out_of_memory, keep_freed_memory, peak_bytes
+from engine.memory import free_cached, is_device_lost, is_out_of_memory, keep_freed_memory, peak_bytes
 from engine.neighbours import neighbours
 from engine.protocol import (
+    Alive,
     Answer,
     AskRequest,
     CancelRequest,
@@ -36,6 +39,7 @@ from engine.protocol import (
 from engine.quiet import quiet_libraries
 from engine.recipe import ModelSection, Recipe
 from engine.results import BaseResult, CurveResult, Note, Progress, RowResult, RunEnded, RunStarted
+from engine.silence import PATIENCE
 
 if TYPE_CHECKING:
     from engine.crosscheck import SelfCheck
@@ -44,6 +48,11 @@ if TYPE_CHECKING:
 
 AHEAD_SECONDS: Final = 2.0
 """Populations are read ahead of being asked for where one takes less than this."""
+ALIVE_SECONDS: Final = 1.0
+LONGEST_LOG: Final = 1_000_000
+"""Bytes; there are at most two such files and what one request adds."""
+DEVICE_LOST: Final = 70
+"""Exit code of a worker whose GPU failed: only another process can use it again."""
 OVERTAKEN: Final = "A newer run came first: ask again."
 
 
@@ -54,13 +63,17 @@ class WorkerOptions:
     cache: Path | None = None
     log: Path | None = None
     """Where the libraries' own output goes; None leaves it on stderr."""
+    patience: float = PATIENCE
+    """Seconds without a word while it computes, after which it is taken for hung."""
     eager: bool = False
     """Whether torch and the model code are imported at once, as a request for them is sure to come."""
 
 
 def serve(pipe: connection.Connection, options: WorkerOptions) -> None:
     """Answer requests until told to stop or the parent is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl+c reaches the whole process group; the parent decides
+    for number in (signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGINT)):
+        # ctrl+c and a lost connection reach the whole process group; the parent decides.
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()
     _redirect_output(options.log)
     quiet_libraries()
@@ -95,14 +108,23 @@ def _redirect_output(log: Path | None) -> None:
         os.dup2(2, 1)
         return
     try:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    except OSError:
+        make_private(log.parent)
+        _rotate(log)
+        descriptor = private(log, os.O_WRONLY | os.O_APPEND)
+    except (OSError, DirscopeError):
         descriptor = os.open(os.devnull, os.O_WRONLY)  # a place without room for a log can still compute
     sys.stdout.flush()
     sys.stderr.flush()
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
+    os.close(descriptor)
+
+
+def _rotate(log: Path) -> None:
+    """A log that has grown long becomes the old one, in place of the one before."""
+    with contextlib.suppress(FileNotFoundError):
+        if log.stat().st_size > LONGEST_LOG:
+            os.replace(log, log.with_suffix(".old.log"))
 
 
 class _Server:
@@ -114,6 +136,9 @@ class _Server:
         self._current = 0
         self._model: tuple[tuple[ModelSection, int], Model, SelfCheck] | None = None
         self._workshop: Any = None
+        self._said = 0.0
+        self._lost = False
+        """Whether the device has failed."""
         self._ahead: deque[Recipe] = deque()
         """What may be asked for next."""
 
@@ -127,11 +152,20 @@ class _Server:
                 if isinstance(request, Shutdown):
                     return
                 self._answer(request)
+                self._look_after_log()
+                if self._lost:
+                    sys.exit(DEVICE_LOST)
             if not self._ahead:
                 self._queue.append(self._pipe.recv())
                 self._note(self._queue[-1])
             else:
                 self._prepare(self._ahead.popleft())
+
+    def _look_after_log(self) -> None:
+        log = self._options.log
+        with contextlib.suppress(OSError):
+            if log is not None and log.stat().st_size > LONGEST_LOG:
+                _redirect_output(log)
 
     def _prepare(self, recipe: Recipe) -> None:
         """Read the population of what the user may turn to next, as long as nothing is asked."""
@@ -165,6 +199,10 @@ class _Server:
             self._cancelled.add(request.id)
 
     def _should_stop(self) -> bool:
+        now = time.monotonic()
+        if now - self._said >= ALIVE_SECONDS:
+            self._said = now
+            self._send(Alive())
         self._read_all()
         newer = any(isinstance(r, RunRequest | Shutdown) for r in self._queue)
         return newer or self._current in self._cancelled
@@ -191,6 +229,7 @@ class _Server:
         except Stopped:
             self._send(RunEnded("stopped", "cancelled", self._peak()))
         except Exception as error:
+            self._lost = is_device_lost(error)
             self._send(_failure(error, request.recipe.model.name))
 
     def _found_out(self, request: AskRequest) -> Answer:
@@ -208,6 +247,7 @@ class _Server:
         except Stopped:
             return Answer(problem=OVERTAKEN)
         except Exception as error:
+            self._lost = is_device_lost(error)
             failure = _failure(error, request.recipe.model.name)
             if not isinstance(error, DirscopeError):
                 print(failure.traceback, file=sys.stderr, flush=True)
@@ -304,6 +344,11 @@ def _failure(error: Exception, model: str) -> Failed:
     if is_out_of_memory(error):
         message = f"Out of memory while running '{model}': use a smaller model, another device or a shorter prompt."
         return Failed(OutOfMemoryError.__name__, message, text)
+    if is_device_lost(error):
+        said = str(error).strip().splitlines()[0]
+        return Failed(
+            "RunFailedError", f"The device failed while running '{model}' ({said}): see dirscope doctor.", text
+        )
     if isinstance(error, DirscopeError):
         return Failed(type(error).__name__, str(error), text)
     if isinstance(error, ImportError):

@@ -21,10 +21,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from engine.durable import make_private, private
 from engine.errors import DirscopeError, RunFolderError, UsageError
 from sessions.catalogue import run_folders
 from sessions.housekeeping import is_ours
-from sessions.paths import make_private
 from sessions.reader import read_run
 
 MANIFEST: Final = "manifest.json"
@@ -182,7 +182,7 @@ def _copy_out(archive: zipfile.ZipFile, name: str, said: tuple[str, int], room: 
     target = room / name
     target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     seen, length = hashlib.sha256(), 0
-    with archive.open(name) as read, target.open("xb") as write:
+    with archive.open(name) as read, os.fdopen(private(target, os.O_WRONLY | os.O_EXCL), "wb") as write:
         while chunk := read.read(CHUNK):
             length += len(chunk)
             if length > said[1]:

@@ -24,6 +24,7 @@ from engine.experiments import EXPERIMENTS
 from engine.protocol import Held, RunRequest
 from engine.recipe import Recipe, parse_recipe, parse_toml, read_recipe, with_overrides
 from engine.results import CurveResult, Event, Note, Progress, RunEnded, RunStarted
+from engine.silence import PATIENCE
 from engine.worker import WorkerOptions
 from sessions.catalogue import one_run
 from sessions.paths import Places, new_folder, places
@@ -31,7 +32,7 @@ from sessions.reader import EVENTS_FILE, RECIPE_FILE, Run, read_run
 from sessions.runner import held_of, run_to_end
 from sessions.saved_vectors import written_out
 from sessions.schema import to_line
-from sessions.store import RunWriter
+from sessions.store import RunWriter, is_whole, never_began
 from sessions.summary import digest_of, summary_text
 from sessions.timeleft import TimeLeft
 
@@ -48,6 +49,8 @@ class BatchOptions:
     form: str = "text"
     time_limit: float | None = None
     resume: bool = False
+    patience: float = PATIENCE
+    """Seconds of silence after which a worker is taken for hung."""
 
 
 def builtin_names() -> list[str]:
@@ -65,7 +68,11 @@ def find_recipe(name: str, overrides: Sequence[str], library: Path | None = None
     """
     path, library = Path(name).expanduser(), library or places().vectors
     if path.is_dir():
-        path = one_run(path) / RECIPE_FILE
+        folder = one_run(path)
+        path = folder / RECIPE_FILE
+        if not path.is_file() or not path.stat().st_size:  # a power cut may have emptied it; its run has it too
+            data = parse_toml(read_run(folder).recipe.toml(), str(path))
+            return parse_recipe(written_out(with_overrides(data, overrides), library))
     if path.is_file():
         return read_recipe(path, overrides, lambda data: written_out(data, library))
     if name in builtin_names():
@@ -86,25 +93,29 @@ def run_batch(options: BatchOptions, where: Places) -> int:
             f"csv holds one table, {recipe.experiment} gives {', '.join(tables)}: use --format json, or "
             "dirscope export RUN --out x.csv --table NAME afterwards."
         )
-    if options.resume:
-        if options.out is None:
-            raise UsageError("--resume goes on with the run in --out DIR: name it.")
-        before = read_run(options.out)
-        if before.recipe != recipe:
-            raise UsageError(
-                f"The recipe differs from the one in {options.out}: resume with that, or run into a new --out."
-            )
-        if before.status == "done":
-            _say(f"{options.out}: nothing to do, the run is done.")
-            whole = before.record["status"] == "done" and (options.out / "curves.parquet").exists()
-            if options.form == "jsonl":
-                sys.stdout.write((options.out / EVENTS_FILE).read_text(encoding="utf-8"))
-            _conclude(before if whole else RunWriter.repair(options.out), options.form)
-            return 0
-        writer, held = RunWriter.resume(options.out), held_of(before)
-    else:
+    if not options.resume:
         folder = options.out or new_folder(where.sessions, Path(options.recipe).name.removesuffix(".toml"))
-        writer, held = RunWriter.create(folder, recipe), Held()
+        return _run(recipe, RunWriter.create(folder, recipe), Held(), options, where)
+    if options.out is None:
+        raise UsageError("--resume goes on with the run in --out DIR: name it.")
+    if never_began(options.out):
+        _say(f"{options.out}: nothing was computed there yet, so the run starts.")
+        return _run(recipe, RunWriter.create(options.out, recipe, again=True), Held(), options, where)
+    before = read_run(options.out)
+    if before.recipe != recipe:
+        raise UsageError(
+            f"The recipe differs from the one in {options.out}: resume with that, or run into a new --out."
+        )
+    if before.status != "done":
+        return _run(recipe, RunWriter.resume(options.out), held_of(before), options, where)
+    _say(f"{options.out}: nothing to do, the run is done.")
+    if options.form == "jsonl":
+        sys.stdout.write((options.out / EVENTS_FILE).read_text(encoding="utf-8"))
+    _conclude(before if is_whole(before) else RunWriter.repair(options.out), options.form)
+    return 0
+
+
+def _run(recipe: Recipe, writer: RunWriter, held: Held, options: BatchOptions, where: Places) -> int:
     _say(f"run folder {writer.folder}")
     run, error = _compute(recipe, writer, held, options, where)
     if error is not None:
@@ -118,7 +129,7 @@ def _compute(
     recipe: Recipe, writer: RunWriter, held: Held, options: BatchOptions, where: Places
 ) -> tuple[Run, DirscopeError | None]:
     deadline = None if options.time_limit is None else time.monotonic() + options.time_limit
-    worker = Worker(WorkerOptions(cache=where.cache, log=where.log))
+    worker = Worker(WorkerOptions(cache=where.cache, log=where.log, patience=options.patience))
     reporter, stream = _Reporter(), _Stream()
     end = RunEnded("failed")
     error: DirscopeError | None = None
@@ -175,9 +186,11 @@ class _Stream:
 
 @contextmanager
 def _interruptible() -> Iterator[list[int]]:
-    """ctrl+c and SIGTERM fill the list instead of raising, so that the run folder is always finished."""
+    """ctrl+c, SIGTERM and a lost terminal fill the list instead of raising: the run folder is always finished."""
     received: list[int] = []
-    signals = (signal.SIGINT, signal.SIGTERM)
+    signals = [signal.SIGINT, signal.SIGTERM]
+    if sys.platform != "win32":
+        signals.append(signal.SIGHUP)
     before = [signal.signal(s, lambda number, frame: received.append(number)) for s in signals]
     try:
         yield received

@@ -17,13 +17,13 @@ from typing import Any, Final
 import numpy as np
 
 from engine.contrasts import Group, auc
+from engine.durable import replace_file
 from engine.errors import RunFolderError, UsageError
 from engine.experiments.blind_test import ITEMS
 from engine.sealing import unseal
 from sessions.digest import number
 from sessions.reader import Run, read_run
 from sessions.runner import seal_of
-from sessions.store import replace_file
 
 EXPERIMENT: Final = "blind-test"
 ANSWER_FILE: Final = "answer.json"

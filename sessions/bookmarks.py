@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from engine.durable import replace_file
 from engine.errors import UsageError
 from sessions.records import read_record
-from sessions.store import replace_file
 
 BOOKMARKS_FILE: Final = "bookmarks.json"
 LONGEST: Final = 10_000

@@ -13,14 +13,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from engine.durable import make_private, replace_file
 from engine.errors import DirscopeError, RunFolderError, UsageError, did_you_mean
 from engine.recipe import Recipe
-from sessions.paths import make_private, new_folder
+from sessions.paths import new_folder
 from sessions.printable import printable
-from sessions.reader import RECIPE_FILE, RECORD_FILE, Run, is_run, read_run
+from sessions.reader import RECIPE_FILE, RECORD_FILE, Run, is_run, read_run, recorded_status
 from sessions.records import read_record
 from sessions.schema import SCHEMA_VERSION
-from sessions.store import RunWriter, replace_file
+from sessions.store import RunWriter
 
 SESSION_FILE: Final = "session.json"
 RUNS: Final = "runs"
@@ -210,7 +211,7 @@ def _entry(folder: Path) -> Entry | None:
         len(folders),
         changed,
         prompt=printable(str(site.get("prompt", ""))) if isinstance(site, dict) else "",
-        status=printable(str(record.get("status", "damaged"))),
+        status=printable(recorded_status(folders[-1], record)) if folders else "damaged",
         title=title_of(folder),
         model=printable(str(model.get("name", ""))) if isinstance(model, dict) else "",
         experiment=printable(str(record.get("experiment", ""))),
@@ -237,9 +238,12 @@ def show(folder: Path) -> list[str]:
         run = read_run(path)
         site, unit = run.info.get("site", {}), run.info.get("path", {}).get("unit", "")
         lines.append("")
-        lines.append(f"{path.name}: {run.status}, {_size(run)}, {run.recipe.experiment}, {run.recipe.model.name}")
+        status = recorded_status(path, run.record) if run.status == "running" else run.status
+        lines.append(f"{path.name}: {status}, {_size(run)}, {run.recipe.experiment}, {run.recipe.model.name}")
         lines.append(f"prompt    {run.recipe.site.prompt!r}, position {site.get('position', run.recipe.site.position)}")
         lines.append(f"hooks     {run.recipe.site.write} -> logits, {', '.join(site.get('read', []))}")
+        if run.mended:
+            lines.append(f"mended    {', '.join(run.mended)}: lost or damaged, and read from the events")
         if run.curves:
             lines.extend(digest_lines(run.summaries, unit))
         if run.recipe.experiment == EXPERIMENT:

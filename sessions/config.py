@@ -7,6 +7,7 @@ environment; no terminal.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,9 +17,11 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from engine.durable import make_private, private
 from engine.errors import UsageError, did_you_mean
 from engine.recipe import parse_toml
-from sessions.paths import make_private, places
+from engine.silence import PATIENCE
+from sessions.paths import places
 
 PROJECT_FILE: Final = "dirscope.toml"
 PREFIX: Final = "DIRSCOPE_"
@@ -41,6 +44,9 @@ class Config(BaseModel):
     ascii: bool = Field(False, description="draw without braille and blocks")
     clipboard: Literal["osc52", "file", "off"] = Field(
         "osc52", description="osc52 (the terminal's clipboard, and a file), file, or off"
+    )
+    patience: float = Field(
+        PATIENCE, gt=0, allow_inf_nan=False, description="seconds of silence after which a computing worker is replaced"
     )
     hints: bool = Field(True, description="whether a first start shows a line of hints")
     keys: dict[str, str] = Field(default_factory=dict, description="a table of keys by the id of what they do")
@@ -148,6 +154,9 @@ def _of_environment() -> Iterator[tuple[str, dict[str, Any]]]:
             if word not in ("1", "0", "true", "false"):
                 raise UsageError(f"{variable} must be true or false; got {text!r}.")
             value = word in ("1", "true")
+        elif Config.model_fields[name].annotation is float:
+            with contextlib.suppress(ValueError):  # what is no number is refused as such
+                value = float(text)
         yield variable, _checked({name: value}, variable)
 
 
@@ -182,7 +191,7 @@ def write_template(file: Path) -> Path:
         lines += ["# [keys]", '# pin = "f6"'] if name == "keys" else [f"# {name} = {_toml(default)}", ""]
     try:
         make_private(file.parent)
-        with file.open("x", encoding="utf-8") as handle:
+        with os.fdopen(private(file, os.O_WRONLY | os.O_EXCL), "w", encoding="utf-8") as handle:
             handle.write("\n".join(lines) + "\n")
     except FileExistsError:
         raise UsageError(f"{file} is there already: edit that.") from None

@@ -12,13 +12,12 @@ import os
 import shutil
 from pathlib import Path
 
+from engine.durable import make_private, replace_file
 from engine.errors import RunFolderError, UsageError
 from sessions.catalogue import LONGEST_TITLE, SESSION_FILE, TITLE_FILE
-from sessions.paths import make_private
 from sessions.printable import printable
 from sessions.reader import RECORD_FILE
 from sessions.records import read_record
-from sessions.store import replace_file
 
 
 def size_of(folder: Path) -> int:

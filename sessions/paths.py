@@ -14,6 +14,7 @@ from pathlib import Path
 
 import platformdirs
 
+from engine.durable import FOLDER_MODE, make_private
 from engine.errors import UsageError
 
 
@@ -77,24 +78,10 @@ def new_folder(parent: Path, title: str) -> Path:
     for name in itertools.chain([stem], (f"{stem}-{n}" for n in itertools.count(2))):
         # Making it is what claims the name: another dirscope may be choosing one this second.
         try:
-            (parent / name).mkdir(mode=0o700)
+            (parent / name).mkdir(mode=FOLDER_MODE)
         except FileExistsError:
             continue
         except OSError as error:
             raise UsageError(f"Cannot create {parent / name} ({error.strerror}): free some space.") from None
         return parent / name
     raise AssertionError("count has no end")
-
-
-def make_private(folder: Path) -> None:
-    """Create a directory, readable by its owner alone.
-
-    Raises:
-        UsageError: It cannot be created or written to.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as error:
-        raise UsageError(f"Cannot create {folder} ({error.strerror}): choose another place.") from None
-    if not os.access(folder, os.W_OK):
-        raise UsageError(f"No permission to write to {folder}: choose another place.")

@@ -11,15 +11,17 @@ from typing import Final
 
 from engine.client import Worker
 from engine.errors import BY_NAME, DirscopeError, InterruptedByUser, RunFailedError, TimeLimitError
-from engine.protocol import Answer, CancelRequest, Failed, Held, RunRequest
+from engine.protocol import Alive, Answer, CancelRequest, Failed, Held, RunRequest
 from engine.results import Event, RunEnded
 from engine.sealing import TABLE, Seal
 from engine.shards import Layout
+from engine.silence import Silence
 from sessions.reader import Run
 
 GRACE_SECONDS: Final = 3.0
 """How long a worker may take to notice a cancel, which it looks for between chunks, before it is ended."""
 POLL_SECONDS: Final = 0.1
+INTERRUPTED: Final = "Interrupted; what was computed is kept, --resume goes on with it."
 
 
 def rebuild(failure: Failed) -> DirscopeError:
@@ -46,15 +48,18 @@ def run_to_end(
     Raises:
         TimeLimitError: The deadline passed.
         InterruptedByUser: `interrupted` said so.
+        RunFailedError: The worker died, or hangs.
         DirscopeError: What the worker reported.
     """
+    silence = Silence(worker.patience)
     worker.send(request)
+    silence.asked(idle=True)
     stopping: DirscopeError | None = None
     give_up = float("inf")
     while True:
         if stopping is None:
             if interrupted():
-                stopping = InterruptedByUser("Interrupted; what was computed is kept, --resume goes on with it.")
+                stopping = InterruptedByUser(INTERRUPTED)
             elif deadline is not None and time.monotonic() >= deadline:
                 stopping = TimeLimitError("The time limit passed; what was computed is kept, --resume goes on with it.")
             if stopping is not None:
@@ -62,8 +67,18 @@ def run_to_end(
                 give_up = time.monotonic() + GRACE_SECONDS
         elif time.monotonic() >= give_up:
             raise stopping
-        reply = worker.recv(POLL_SECONDS)
-        if reply is None or reply.id != request.id:
+        try:
+            reply = worker.recv(POLL_SECONDS)
+        except DirscopeError:
+            # A signal to the whole group, as from a scheduler, ends the worker too, maybe first.
+            if interrupted():
+                raise InterruptedByUser(INTERRUPTED) from None
+            raise
+        if reply is None:
+            silence.check()
+            continue
+        silence.heard(reply.body)
+        if reply.id != request.id:
             continue
         match reply.body:
             case Failed() as failure:
@@ -72,7 +87,7 @@ def run_to_end(
                 return end
             case RunEnded():
                 raise stopping or RunFailedError("The run was stopped from elsewhere.")
-            case Answer():
+            case Answer() | Alive():
                 continue
             case event:
                 on_event(event)

@@ -16,9 +16,9 @@ from typing import Any, Final
 import numpy as np
 
 from engine.directions.vector import packed, unpacked
+from engine.durable import FILE_MODE, make_private
 from engine.errors import DirectionError, RecipeError, UsageError, did_you_mean
 from engine.steering.interchange import VectorFile, read_vectors, write_vectors
-from sessions.paths import make_private
 from sessions.printable import printable
 from sessions.reader import Run
 
@@ -56,6 +56,7 @@ def save(library: Path, name: str, vectors: VectorFile) -> Path:
         raise UsageError(f"There is a vector '{name}' already: choose another name, or remove that one.")
     when = datetime.now(UTC).isoformat(timespec="seconds")
     write_vectors(file, replace(vectors, provenance={**vectors.provenance, "saved": when}))
+    file.chmod(FILE_MODE)
     return file
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from typing import Any, Final
 
 import numpy as np
@@ -24,14 +24,11 @@ from engine.results import (
     RowResult,
     RunEnded,
     RunStarted,
-    Series,
-    Summary,
-    TokenTable,
 )
+from sessions import sound
 
 SCHEMA_VERSION: Final = 1
-SUMMARY_FIELDS: Final = frozenset(f.name for f in fields(Summary))
-"""Columns a later version may have added are left alone."""
+ENDS: Final = ("done", "stopped", "failed")
 
 
 def to_line(event: Event, seconds: float) -> str:
@@ -79,14 +76,14 @@ def plain(value: Any) -> Any:
     return value
 
 
-def from_line(line: str) -> tuple[float, Event] | None:
+def from_line(line: str | bytes) -> tuple[float, Event] | None:
     """Seconds and event of a line; None for a type this version does not know.
 
     Raises:
         RunFolderError: The line is of a newer schema.
-        ValueError, KeyError: It is no event line.
+        ValueError, KeyError, TypeError, OverflowError, RecursionError: It is no event line.
     """
-    body = json.loads(line)
+    body = sound.table(json.loads(line, parse_constant=_no_number))
     version = body["v"]
     if version > SCHEMA_VERSION:
         raise RunFolderError(
@@ -96,28 +93,38 @@ def from_line(line: str) -> tuple[float, Event] | None:
     event: Event
     match body["type"]:
         case "run":
-            event = RunStarted(body["info"])
+            event = RunStarted(sound.info(body["info"]))
         case "base":
+            ids = body["token_ids"]
             event = BaseResult(
-                base=body["base"],
-                kind=body["kind"],
-                label=body["label"],
-                vector=unpacked(body["vector"]),
-                token_ids=tuple(body["token_ids"]),
-                position=body["position"],
-                detail=body["detail"],
+                base=sound.whole(body["base"]),
+                kind=sound.text(body["kind"]),
+                label=sound.text(body["label"]),
+                vector=unpacked(sound.text(body["vector"])),
+                token_ids=tuple(sound.whole(i) for i in ids),
+                position=sound.whole(body["position"]),
+                detail=sound.table(body["detail"]),
             )
         case "curve":
             event = _uncurve(body)
         case "row":
-            event = RowResult(body["table"], body["values"])
+            event = RowResult(sound.text(body["table"]), sound.table(body["values"]))
         case "note":
-            event = Note(body["text"], body["level"])
+            event = Note(sound.text(body["text"]), "warning" if body["level"] == "warning" else "info")
         case "end":
-            event = RunEnded(body["status"], body["why"], body.get("peak_bytes"))
+            if body["status"] not in ENDS:
+                raise ValueError(f"no run ends as {str(body['status'])[:40]!r}")
+            event = RunEnded(body["status"], sound.text(body["why"]), sound.maybe_whole(body.get("peak_bytes")))
         case _:
             return None
-    return float(body["t"]), event
+    seconds = float(body["t"])
+    if not 0 <= seconds < sound.LARGEST:
+        raise ValueError(f"no event comes after {seconds} seconds")
+    return seconds, event
+
+
+def _no_number(word: str) -> float:
+    raise ValueError(f"{word} where a number or null belongs")
 
 
 def _curve(curve: CurveResult) -> dict[str, Any]:
@@ -143,29 +150,18 @@ def _curve(curve: CurveResult) -> dict[str, Any]:
 
 
 def _uncurve(body: Mapping[str, Any]) -> CurveResult:
-    tokens = None
-    if "tokens" in body:
-        table = body["tokens"]
-        tokens = TokenTable(
-            np.array(table["ids"], dtype=np.int32),
-            _series(table["probabilities"]),
-            {int(k): v for k, v in table["strings"].items()},
-        )
+    coordinate = sound.series(body["coordinate"])
+    steps = len(coordinate)
     return CurveResult(
-        summary=Summary(**{k: v for k, v in body["summary"].items() if k in SUMMARY_FIELDS}),
-        direction=unpacked(body["direction"]),
-        detail=body["detail"],
-        coordinate=_series(body["coordinate"]),
-        distance=_series(body["distance"]),
-        angle=_series(body["angle"]),
+        summary=sound.summary(body["summary"]),
+        direction=unpacked(sound.text(body["direction"])),
+        detail=sound.table(body["detail"]),
+        coordinate=coordinate,
+        distance=sound.series(body["distance"], steps),
+        angle=sound.series(body["angle"], steps),
         values={
-            read: {metric: _series(series) for metric, series in metrics.items()}
-            for read, metrics in body["values"].items()
+            read: {metric: sound.series(values, steps) for metric, values in sound.table(metrics).items()}
+            for read, metrics in sound.table(body["values"]).items()
         },
-        tokens=tokens,
+        tokens=sound.tokens(body["tokens"], steps) if "tokens" in body else None,
     )
-
-
-def _series(values: Any) -> Series:
-    # null reads back as NaN
-    return np.array(values, dtype=np.float64)

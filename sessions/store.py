@@ -16,30 +16,23 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Final
 
+from engine.durable import PART, append_to, make_private, replace_file
 from engine.errors import RunFolderError, UsageError
 from engine.recipe import Recipe
 from engine.results import Draft, Event, Progress, RunEnded, RunStarted, Sketches
-from sessions.paths import make_private
-from sessions.reader import EVENTS_FILE, RECIPE_FILE, RECORD_FILE, Run, read_run
+from sessions.reader import ARRAYS_FILE, EVENTS_FILE, RECIPE_FILE, RECORD_FILE, TABLES, Run, is_written, read_run
 from sessions.schema import SCHEMA_VERSION, plain, to_line
 
 SYNC_SECONDS: Final = 1.0
+PARQUET_END: Final = b"PAR1"
+LOCK_TRIES: Final = 5
+LOCK_SECONDS: Final = 0.02
+"""Between tries: whoever only looks whether a run is being written holds its lock for less."""
 FILES: Final = frozenset(
-    {RECIPE_FILE, RECORD_FILE, EVENTS_FILE, "arrays.safetensors"}
-    | {f"{table}.parquet" for table in ("curves", "summary", "bases", "tokens")}
+    {RECIPE_FILE, RECORD_FILE, EVENTS_FILE, ARRAYS_FILE} | {f"{table}.parquet" for table in TABLES}
 )
 """All that a run without tables of its own has in its folder."""
 SAME_WHEN_RESUMED: Final = (("model", "weights_sha256"), ("population", "hash"), ("sae", "sha256"))
-
-
-def replace_file(path: Path, text: str) -> None:
-    """Replace a file's text so that a reader sees the old or the new one, never half."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 def _open_alone(path: Path) -> IO[bytes]:
@@ -48,40 +41,86 @@ def _open_alone(path: Path) -> IO[bytes]:
     Raises:
         UsageError: Another process is writing this run.
     """
-    file = path.open("ab")
+    file = append_to(path)
+    for attempt in range(LOCK_TRIES):
+        if _locked(file):
+            return file
+        if attempt < LOCK_TRIES - 1:
+            time.sleep(LOCK_SECONDS)
+    file.close()
+    raise UsageError(f"Another dirscope is writing {path.parent}: wait for it, or choose another --out.")
+
+
+def _locked(file: IO[bytes]) -> bool:
+    """Whether a file could be locked; the lock goes with the process."""
     if sys.platform != "win32":  # which has no advisory locks of this kind
         import fcntl
 
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            file.close()
-            raise UsageError(
-                f"Another dirscope is writing {path.parent}: wait for it, or choose another --out."
-            ) from None
-    return file
+            return False
+    return True
+
+
+def _has_only_ours(folder: Path) -> bool:
+    """Whether a directory holds nothing but files of a run without tables of its own, whole or half written."""
+    return folder.is_dir() and all(f.name in FILES or f.name.endswith(PART) for f in folder.iterdir())
+
+
+def never_began(folder: Path) -> bool:
+    """Whether a run's process died before a line of it was whole, or before there was anything at all."""
+    try:
+        if not folder.exists():
+            return True
+        events = folder / EVENTS_FILE
+        return (
+            _has_only_ours(folder) and not is_written(folder) and not (events.exists() and b"\n" in events.read_bytes())
+        )
+    except OSError:
+        return False
 
 
 def _cleared(folder: Path) -> bool:
     """Remove a run that failed before it computed anything, as on a mistyped name; nothing else is touched."""
     try:
-        if not folder.is_dir() or not {f.name for f in folder.iterdir()} <= FILES:
+        if not _has_only_ours(folder):
             return False
         run = read_run(folder)
         if run.record["status"] != "failed" or run.bases or run.curves or run.rows:
             return False
-        for name in FILES:
-            (folder / name).unlink(missing_ok=True)
+        _empty(folder)
     except (RunFolderError, OSError):
         return False
     return True
 
 
+def _empty(folder: Path) -> None:
+    for file in folder.iterdir():
+        if file.name in FILES or file.name.endswith(PART):
+            file.unlink()
+
+
+def is_whole(run: Run) -> bool:
+    """Whether a finished run has its record and every table, none of them cut short."""
+    from safetensors import SafetensorError, safe_open
+
+    names = [f"{table}.parquet" for table in TABLES[:3]] + [f"tables/{table}.parquet" for table in run.tables]
+    try:
+        with safe_open(run.folder / ARRAYS_FILE, framework="np"):
+            pass
+        whole = all((run.folder / name).read_bytes()[-4:] == PARQUET_END for name in names)
+    except (OSError, SafetensorError):
+        return False
+    return whole and run.record["status"] == run.status and not run.mended
+
+
 class RunWriter:
     """Open run folder. Create one with `create` or `resume`."""
 
-    def __init__(self, folder: Path, record: dict[str, Any], before: Run | None = None) -> None:
+    def __init__(self, folder: Path, recipe: Recipe, record: dict[str, Any], before: Run | None = None) -> None:
         self.folder = folder
+        self._recipe = recipe
         self._record = record
         self._before = before
         self._offset = before.events[-1][0] if before is not None and before.events else 0.0
@@ -89,8 +128,11 @@ class RunWriter:
         self._file = _open_alone(folder / EVENTS_FILE)
 
     @classmethod
-    def create(cls, folder: Path, recipe: Recipe) -> RunWriter:
+    def create(cls, folder: Path, recipe: Recipe, again: bool = False) -> RunWriter:
         """Start a run in a directory that is empty or not there yet, or holds a run that failed before it had a result.
+
+        Args:
+            again: whether what is left of one that never began may make room too.
 
         Raises:
             UsageError: The directory holds something, or cannot be written.
@@ -99,7 +141,9 @@ class RunWriter:
             occupied = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
         except OSError as error:
             raise UsageError(f"Cannot look into {folder} ({error.strerror}): choose another place.") from None
-        if occupied and not _cleared(folder):
+        if occupied and again and never_began(folder):
+            _empty(folder)
+        elif occupied and not _cleared(folder):
             raise UsageError(f"{folder} is not empty: choose another --out, or go on with that run with --resume.")
         make_private(folder)
         record: dict[str, Any] = {
@@ -111,7 +155,7 @@ class RunWriter:
         }
         try:
             replace_file(folder / RECIPE_FILE, recipe.toml())
-            writer = cls(folder, record)
+            writer = cls(folder, recipe, record)
             writer._save_record()
         except OSError as error:
             raise UsageError(f"Cannot write to {folder} ({error.strerror}): choose another place.") from None
@@ -127,11 +171,15 @@ class RunWriter:
         """
         run = read_run(folder)
         try:
-            writer = cls(folder, {**run.record, "status": "running", "why": "", "ended": None}, run)
+            writer = cls(folder, run.recipe, {**run.record, "status": "running", "why": "", "ended": None}, run)
             try:
                 # Read again now that nobody else can write.
                 writer._before = run = read_run(folder)
                 writer._file.truncate(run.good_bytes)
+                for left in folder.glob(f"*{PART}"):
+                    left.unlink()
+                if RECIPE_FILE in run.mended:
+                    replace_file(folder / RECIPE_FILE, run.recipe.toml())
                 writer._save_record()
             except BaseException:
                 writer.close()
@@ -159,6 +207,8 @@ class RunWriter:
             self._refuse_other(event.info)
             self._record = {**self._record, **plain(event.info)}
             self._save_record()
+            # The events are to be enough, should the recipe's own file be lost.
+            event = RunStarted({**event.info, "recipe": self._recipe.toml()})
         now = time.monotonic()
         self._file.write((to_line(event, self._offset + now - self._started) + "\n").encode("utf-8"))
         self._file.flush()

@@ -5,7 +5,6 @@ Knows columns and types; computes nothing.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -17,9 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from safetensors.numpy import save_file
 
+from engine.durable import FOLDER_MODE, replacing
 from engine.errors import RunFolderError
 from engine.frames import curve_columns
-from sessions.reader import Run
+from sessions.reader import ARRAYS_FILE, Run
 
 CURVES: Final = pa.schema(
     [
@@ -147,18 +147,16 @@ def write_tables(run: Run) -> dict[str, list[str]]:
     tokens = token_table(run)
     if tokens is not None:
         _write(tokens, run.folder / "tokens.parquet")
-    temporary = run.folder / "arrays.safetensors.tmp"
-    save_file(arrays(run), temporary)
-    os.replace(temporary, run.folder / "arrays.safetensors")
+    with replacing(run.folder / ARRAYS_FILE) as part:
+        save_file(arrays(run), part)
     for name, rows in run.tables.items():
         if not re.fullmatch(r"[A-Za-z0-9_-]+", name):  # it becomes a file's name, and events may come from elsewhere
             raise RunFolderError(f"{run.folder} holds rows of a table {name!r}, which is no name of a table.")
-        (run.folder / "tables").mkdir(exist_ok=True)
+        (run.folder / "tables").mkdir(exist_ok=True, mode=FOLDER_MODE)
         _write(row_table(rows), run.folder / "tables" / f"{name}.parquet")
     return {name: list(rows[0]) for name, rows in run.tables.items()}
 
 
 def _write(table: pa.Table, path: Path) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    pq.write_table(table, temporary)
-    os.replace(temporary, path)
+    with replacing(path) as part:
+        pq.write_table(table, part)

@@ -94,7 +94,8 @@ def verify(folder: Path, worker: Worker) -> list[Deviation]:
         comparison = _read_stored(folder)
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise RunFolderError(
-            f"The tables of {folder} are damaged or do not fit together ({type(error).__name__}: {error})."
+            f"The tables of {folder} are damaged or do not fit together ({type(error).__name__}: {error}): "
+            f"dirscope --batch {folder} --out {folder} --resume writes them again from its events."
         ) from None
     if not comparison.directions and not comparison.rows:
         raise RunFolderError(f"{folder} holds neither curves nor tables: there is nothing to verify.")

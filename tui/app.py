@@ -20,14 +20,15 @@ from textual.message import Message
 from textual.screen import ModalScreen, Screen
 
 from engine.client import Worker, prepare_spawning
+from engine.durable import make_private
 from engine.errors import UsageError, did_you_mean
 from engine.recipe import Recipe, parse_recipe, with_overrides
 from engine.worker import WorkerOptions
 from sessions.catalogue import Session, run_folders, whole_of
 from sessions.config import Config
-from sessions.paths import Places, make_private, places
+from sessions.paths import Places, places
 from sessions.reader import read_run
-from tui import hints
+from tui import departing, hints
 from tui.bridge import Bridge
 from tui.edits import as_curves
 from tui.everywhere import EVERYWHERE
@@ -75,7 +76,7 @@ class DirscopeApp(App[None]):
 
             self.set_keymap(keymap(config.keys))
         self.hints = hints.Hints(where.state, config.hints)
-        self._options = WorkerOptions(cache=where.cache, log=where.log)
+        self._options = WorkerOptions(cache=where.cache, log=where.log, patience=config.patience)
         self._sessions = where.sessions
         prepare_spawning()  # before Textual takes over stderr, or no process can be spawned
         self.bridge: Bridge | None = None
@@ -128,6 +129,7 @@ class DirscopeApp(App[None]):
 
     def on_mount(self) -> None:
         self.push_screen(self.probe)
+        departing.watch(self)
         # The event loop competes with two threads, of recording and drawing: it is to wait for neither.
         sys.setswitchinterval(SWITCH_SECONDS)
         self.call_after_refresh(_collect_again)

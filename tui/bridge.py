@@ -20,6 +20,7 @@ from textual.message import Message
 from engine.client import Worker
 from engine.errors import DirscopeError, RunFolderError
 from engine.protocol import (
+    Alive,
     Answer,
     AskRequest,
     CancelRequest,
@@ -31,6 +32,7 @@ from engine.protocol import (
 from engine.questions import Question
 from engine.recipe import Recipe
 from engine.results import CurveResult, Draft, Event, Progress, RowResult, RunEnded, Sketches
+from engine.silence import WORTH_SAYING, Silence
 from engine.worker import WorkerOptions
 from sessions.catalogue import Session
 from sessions.reader import read_run
@@ -53,8 +55,11 @@ class _Open:
     id: int
     writer: RunWriter
     session: Session
+    request: RunRequest
     results: int = 0
     """Curves and rows."""
+    begun: bool = False
+    """Whether the worker has said anything about it."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,8 @@ class Bridge:
         self._deaths: list[float] = []
         self._started = False
         self._next_id = 0
+        self._silence = Silence(options.patience)
+        self._told = 0.0
         self._asked: set[int] = set()
         """Questions without an answer yet."""
 
@@ -146,7 +153,10 @@ class Bridge:
                     break
                 reply = self._worker.recv(timeout=LISTEN_SECONDS)
                 if reply is not None:
+                    self._silence.heard(reply.body)
                     self._take(reply)
+                elif self._open is not None or self._asked:
+                    self._listen_for_life()
             except RunFolderError as error:
                 self._give_up_run(str(error))
             except DirscopeError as error:
@@ -166,6 +176,7 @@ class Bridge:
             order = self._orders.get()
             if order is None:
                 return False
+            busy = self._open is not None or bool(self._asked)
             if isinstance(order, _Start):
                 keep = self._open is not None and self._open.id in self._kept_when_stopped
                 kept = self._close("superseded", keep)
@@ -181,16 +192,33 @@ class Bridge:
                     self._post(RunFailed(order.id, str(error)))
                     continue
                 results = len(held.curves) + sum(len(rows) for rows in held.rows.values())
-                self._open = _Open(order.id, writer, order.session, results)
-                self._worker.send(RunRequest(order.id, order.recipe, held, live=True))
+                self._silence.asked(idle=not busy)
+                request = RunRequest(order.id, order.recipe, held, live=True)
+                self._open = _Open(order.id, writer, order.session, request, results)
+                self._worker.send(request)
             else:
                 if isinstance(order, AskRequest):
+                    if not busy:
+                        self._silence.asked(idle=True)
                     self._asked.add(order.id)
+                elif self._open is not None and order.id == self._open.id:
+                    self._silence.cancelled()
                 self._worker.send(order)
         return True
 
+    def _listen_for_life(self) -> None:
+        """Say that the worker is silent; raise when it is for too long."""
+        self._silence.check()
+        now = time.monotonic()
+        if self._open is not None and self._silence.seconds > WORTH_SAYING and now - self._told > 1:
+            self._told = now
+            text = f"no word from the worker for {self._silence.seconds:.0f} s: escape ends it"
+            self._post(RunEvents(self._open.id, [Progress(text)]))
+
     def _take(self, reply: Reply) -> None:
         body = reply.body
+        if isinstance(body, Alive):
+            return
         if isinstance(body, Answer):
             self._asked.discard(reply.id)
             self._post(Answered(reply.id, body))
@@ -199,6 +227,7 @@ class Bridge:
             self._post(RunEvents(self._open.id, [body]))  # of the worker itself, before it takes a request
         if self._open is None or reply.id != self._open.id:
             return
+        self._open.begun = True
         match body:
             case Failed(_, message):
                 self._close(message, status="failed")
@@ -262,10 +291,13 @@ class Bridge:
     def _restart(self, error: DirscopeError) -> bool:
         """Start another worker in place of a dead one; false when workers die as soon as they are started."""
         self._leave_unanswered(str(error))
-        kept = None
-        with contextlib.suppress(OSError):
-            kept = self._close(str(error))
-        self._worker.stop(timeout=0.2)
+        kept, waiting = None, None
+        if self._open is not None and not self._open.begun:
+            waiting = self._open.request  # nothing that it did: the next worker has it
+        else:
+            with contextlib.suppress(OSError):
+                kept = self._close(str(error))
+        self._worker.stop(timeout=0)
         died = time.monotonic()
         self._deaths = [t for t in self._deaths if died - t < DEATHS_WITHIN_SECONDS] + [died]
         if len(self._deaths) >= DEATHS_TOO_MANY:
@@ -274,12 +306,15 @@ class Bridge:
             )
             return False
         self._worker = Worker(self._options)
+        self._silence = Silence(self._options.patience)
         try:
             self._worker.start()
-        except (OSError, ValueError) as failure:
+            if waiting is not None:
+                self._worker.send(waiting)
+        except (OSError, ValueError, DirscopeError) as failure:
             self._post(EngineDied(f"{error} Another could not be started: {failure}.", False))
             return False
-        self._post(EngineDied(str(error), True))
+        self._post(EngineDied(str(error), True, waiting is not None))
         if kept is not None:
             self._post(kept)
         return True

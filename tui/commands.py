@@ -192,6 +192,7 @@ def _bench(arguments: argparse.Namespace) -> int:
 
 
 def batch(arguments: argparse.Namespace) -> int:
+    from engine.silence import PATIENCE
     from sessions.batch import BatchOptions, run_batch
     from sessions.paths import places
 
@@ -199,6 +200,10 @@ def batch(arguments: argparse.Namespace) -> int:
         from engine.errors import UsageError
 
         raise UsageError(f"--time-limit must be a finite number of seconds above 0; got {arguments.time_limit:g}.")
+    if arguments.patience is not None and not 0 < arguments.patience < float("inf"):
+        from engine.errors import UsageError
+
+        raise UsageError(f"--patience must be a finite number of seconds above 0; got {arguments.patience:g}.")
     if arguments.session is not None:
         from engine.errors import UsageError
 
@@ -215,6 +220,7 @@ def batch(arguments: argparse.Namespace) -> int:
         form=arguments.form,
         time_limit=arguments.time_limit,
         resume=arguments.resume,
+        patience=PATIENCE if arguments.patience is None else arguments.patience,
     )
     return run_batch(options, places())
 
@@ -261,7 +267,8 @@ def app(arguments: argparse.Namespace) -> int:
 
         where = places()
         # Before anything of the app is imported: the worker's own imports take longest, and go on beside ours.
-        worker = Worker(WorkerOptions(cache=where.cache, log=where.log, eager=True))
+        options = WorkerOptions(cache=where.cache, log=where.log, eager=True, patience=config.patience)
+        worker = Worker(options)
         worker.start()
         try:
             from tui.app import DirscopeApp
@@ -290,7 +297,10 @@ def _open_app(make: Callable[[Config], Any], arguments: argparse.Namespace) -> i
     with splash(getattr(arguments, "prompt", None)):
         from sessions.config import settings
 
-        flags = {name: getattr(arguments, name, None) for name in ("model", "device", "sae", "mouse", "ascii", "theme")}
+        flags = {
+            name: getattr(arguments, name, None)
+            for name in ("model", "device", "sae", "mouse", "ascii", "theme", "patience")
+        }
         config = settings(flags).config
         app = make(config)
     app.run(mouse=config.mouse)

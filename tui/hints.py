@@ -9,8 +9,8 @@ import json
 from pathlib import Path
 from typing import Final
 
+from engine.durable import make_private, replace_file
 from engine.errors import DirscopeError
-from sessions.paths import make_private
 
 FILE: Final = "hints.json"
 LINES: Final = (
@@ -52,7 +52,7 @@ class Hints:
         self._at += 1
         try:
             make_private(self._file.parent)
-            self._file.write_text(json.dumps({"seen": self._at}), encoding="utf-8")
+            replace_file(self._file, json.dumps({"seen": self._at}))
         except (DirscopeError, OSError):
             pass  # it will be shown once more
         return True

@@ -47,11 +47,18 @@ class Answered(Message):
 
 
 class EngineDied(Message):
-    """The worker process ended by itself."""
+    """The worker process ended by itself, or hung.
 
-    def __init__(self, text: str, restarted: bool) -> None:
+    Args:
+        text: what happened.
+        restarted: whether there is another.
+        goes_on: whether that one computes what was asked for.
+    """
+
+    def __init__(self, text: str, restarted: bool, goes_on: bool = False) -> None:
         super().__init__()
         self.text = text
+        self.goes_on = goes_on
         self.title = "the worker was started again" if restarted else "the worker does not start"
 
 

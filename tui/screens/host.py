@@ -192,5 +192,5 @@ class HostScreen(Screen[None]):
 
     @on(EngineDied)
     def _on_death(self, message: EngineDied) -> None:
-        if self._guest is not None and not self._guest[1].ended:
+        if self._guest is not None and not self._guest[1].ended and not message.goes_on:
             self._guest[1].failed(message.text)

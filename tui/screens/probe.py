@@ -259,7 +259,7 @@ class ProbeScreen(HostScreen):
 
     @on(EngineDied)
     def _on_engine_died(self, message: EngineDied) -> None:
-        if not self.picture.ended:  # what was whole before stays so
+        if not self.picture.ended and not message.goes_on:  # what was whole before stays so
             self.picture = replace(self.picture, ended=True, status="failed")
         self.complain(message.text)
         self.notify(message.text, title=message.title, severity="error", timeout=10, markup=False)

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 from textual.app import App
 from textual.screen import Screen
 
+from engine.durable import make_private, replace_file
 from engine.errors import DirscopeError
-from sessions.paths import make_private, places
+from sessions.paths import places
 from sessions.reader import RECIPE_FILE, read_run
 from tui.screens.dialogs import Choose
 from tui.screens.host import HostScreen
@@ -50,7 +51,7 @@ def to_clipboard(app: App[Any], text: str, what: str) -> None:
         file = places().state / COPY_FILE
         try:
             make_private(file.parent)
-            file.write_text(text, encoding="utf-8")
+            replace_file(file, text)
             said.append(f"{'and ' if said else ''}written to {file}")
         except (DirscopeError, OSError) as error:
             said.append(f"not to a file: {error}")
