@@ -82,7 +82,8 @@ def test_long_pastes_and_other_scripts_do_no_harm_and_a_worker_may_die_anywhere(
         await until(pilot, lambda: "features active here" in frame(pilot), "features")
         os.kill(worker_pid(app), signal.SIGKILL)
         await pilot.press("x")  # asks the dead one
-        await until(pilot, lambda: "killed" in frame(pilot), "that it died", 20)
+        await until(pilot, lambda: "killed" in probe.problem, "that it died", 20)
+        await until(pilot, lambda: "saved" in frame(pilot), "the table, by another worker")
         assert not isinstance(app.screen, Workbench)
         await pilot.press("1")
         assert app.screen is probe
