@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
 from engine.errors import UsageError
 
@@ -60,9 +60,47 @@ def private(path: Path, flags: int) -> int:
     return os.open(path, flags | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), FILE_MODE)
 
 
-def append_to(path: Path) -> IO[bytes]:
-    """Open a private file to append to."""
-    return os.fdopen(private(path, os.O_WRONLY | os.O_APPEND), "ab")
+class Appended:
+    """A private file of lines, to which whole lines are added or none: nothing is held back to be written later.
+
+    Args:
+        path: made where it is not there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._raw = os.fdopen(private(path, os.O_WRONLY | os.O_APPEND), "ab", buffering=0)
+
+    def add(self, line: bytes) -> None:
+        """Add a line with its end.
+
+        Raises:
+            OSError: It does not fit; the file is as it was.
+        """
+        length = os.fstat(self.fileno()).st_size
+        left = memoryview(line)
+        try:
+            while left:
+                left = left[self._raw.write(left) or 0 :]
+        except OSError:
+            with contextlib.suppress(OSError):
+                self.cut(length)
+            raise
+
+    def cut(self, length: int) -> None:
+        """Take away what is behind a length."""
+        os.ftruncate(self.fileno(), length)
+
+    def sync(self) -> None:
+        """Have everything on the disk."""
+        os.fsync(self.fileno())
+
+    def fileno(self) -> int:
+        """Its descriptor."""
+        return self._raw.fileno()
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._raw.close()
 
 
 def sync(path: Path) -> None:

@@ -180,14 +180,18 @@ def load_model(section: ModelSection, seed: int = 0, report: Report = lambda tex
     report(f"loading {section.name}")
     disable_progress_bar()  # it would draw on a terminal that is someone else's
     try:
-        config = AutoConfig.from_pretrained(location)
-        tokenizer = AutoTokenizer.from_pretrained(location)
+        config = AutoConfig.from_pretrained(location, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(location, trust_remote_code=False)
         if section.weights == "trained":
-            network = AutoModelForCausalLM.from_pretrained(location, dtype=dtype, attn_implementation="eager")
+            network = AutoModelForCausalLM.from_pretrained(
+                location, dtype=dtype, attn_implementation="eager", trust_remote_code=False
+            )
         else:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
-                network = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation="eager")
+                network = AutoModelForCausalLM.from_config(
+                    config, dtype=dtype, attn_implementation="eager", trust_remote_code=False
+                )
     except torch.OutOfMemoryError:
         raise
     except Exception as error:
@@ -196,13 +200,9 @@ def load_model(section: ModelSection, seed: int = 0, report: Report = lambda tex
     if dtype == torch.bfloat16:
         _unembed_in_float32(network)
     report("hashing weights")
-    return from_network(
-        section.name,
-        network,
-        tokenizer,
-        revision=_revision(location),
-        weights_sha256=_weights_hash(location, network, section.weights == "trained"),
-    )
+    weights_sha256 = _weights_hash(location, network, section.weights == "trained")
+    report("finding the model's basis")
+    return from_network(section.name, network, tokenizer, _revision(location), weights_sha256)
 
 
 def from_network(

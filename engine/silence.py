@@ -16,6 +16,8 @@ from engine.results import Progress
 
 PATIENCE: Final = 300.0
 """Seconds, unless somebody says otherwise: far more than a chunk takes, on a CPU too."""
+LONG: Final = ("loading", "hashing", "booting", "reading")
+"""How a worker begins to tell of what takes as long as it takes."""
 CANCEL_SECONDS: Final = 10.0
 """After a cancel, which is looked for between two chunks."""
 NEWER_SECONDS: Final = 60.0
@@ -42,7 +44,7 @@ class Silence:
     def heard(self, body: object) -> None:
         """The worker said something."""
         self._since, self._give_up = self._clock(), float("inf")
-        self._loading = isinstance(body, Progress) and body.total == 0
+        self._loading = isinstance(body, Progress) and body.total == 0 and body.text.startswith(LONG)
 
     def asked(self, idle: bool) -> None:
         """A request was sent, to a worker that had nothing to do or in place of what it does."""

@@ -7,16 +7,15 @@ nothing.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
-from engine.durable import PART, append_to, make_private, replace_file
+from engine.durable import PART, Appended, make_private, replace_file
 from engine.errors import RunFolderError, UsageError
 from engine.recipe import Recipe
 from engine.results import Draft, Event, Progress, RunEnded, RunStarted, Sketches
@@ -35,13 +34,13 @@ FILES: Final = frozenset(
 SAME_WHEN_RESUMED: Final = (("model", "weights_sha256"), ("population", "hash"), ("sae", "sha256"))
 
 
-def _open_alone(path: Path) -> IO[bytes]:
+def _open_alone(path: Path) -> Appended:
     """Open for appending, as the only writer.
 
     Raises:
         UsageError: Another process is writing this run.
     """
-    file = append_to(path)
+    file = Appended(path)
     for attempt in range(LOCK_TRIES):
         if _locked(file):
             return file
@@ -51,7 +50,7 @@ def _open_alone(path: Path) -> IO[bytes]:
     raise UsageError(f"Another dirscope is writing {path.parent}: wait for it, or choose another --out.")
 
 
-def _locked(file: IO[bytes]) -> bool:
+def _locked(file: Appended) -> bool:
     """Whether a file could be locked; the lock goes with the process."""
     if sys.platform != "win32":  # which has no advisory locks of this kind
         import fcntl
@@ -175,7 +174,7 @@ class RunWriter:
             try:
                 # Read again now that nobody else can write.
                 writer._before = run = read_run(folder)
-                writer._file.truncate(run.good_bytes)
+                writer._file.cut(run.good_bytes)
                 for left in folder.glob(f"*{PART}"):
                     left.unlink()
                 if RECIPE_FILE in run.mended:
@@ -210,10 +209,9 @@ class RunWriter:
             # The events are to be enough, should the recipe's own file be lost.
             event = RunStarted({**event.info, "recipe": self._recipe.toml()})
         now = time.monotonic()
-        self._file.write((to_line(event, self._offset + now - self._started) + "\n").encode("utf-8"))
-        self._file.flush()
+        self._file.add((to_line(event, self._offset + now - self._started) + "\n").encode("utf-8"))
         if now - self._synced >= SYNC_SECONDS or isinstance(event, RunEnded):
-            os.fsync(self._file.fileno())
+            self._file.sync()
             self._synced = now
 
     def _refuse_other(self, info: Mapping[str, Any]) -> None:

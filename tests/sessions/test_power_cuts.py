@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import random
+import resource
 import shutil
+import signal
 import stat
 from pathlib import Path
 
@@ -190,6 +192,26 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
         write()
     assert file.read_text() == "old"
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_line_that_does_not_fit_leaves_no_part_of_itself(tmp_path: Path) -> None:
+    """A limit on the size of files stands for the disk that is full for a moment."""
+    writer = RunWriter.create(tmp_path / "run", RECIPE)
+    for event in (RunStarted(INFO), base(), curve(0)):
+        writer.write(event)
+    file = tmp_path / "run" / "events.jsonl"
+    before, limits = file.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 100, limits[1]))
+        with pytest.raises(OSError, match="large"):
+            writer.write(curve(1))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert file.read_bytes() == before
+    writer.write(curve(1))
+    assert [c.summary.curve for c in writer.finish(RunEnded("done")).curves] == [0, 1]
 
 
 def test_an_end_that_was_lost_is_not_made_up(tmp_path: Path) -> None:
