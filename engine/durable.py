@@ -52,7 +52,8 @@ def replace_file(path: Path, text: str) -> None:
         OSError: It cannot be written; the file is as it was.
     """
     with replacing(path) as part:
-        part.write_text(text, encoding="utf-8")
+        # Half of a character, which only a damaged file holds, is written as JSON writes it.
+        part.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
 def private(path: Path, flags: int) -> int:
@@ -101,6 +102,14 @@ class Appended:
     def close(self) -> None:
         """Let go of it."""
         self._raw.close()
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is such a directory; false too for names that none can have."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
 
 
 def sync(path: Path) -> None:

@@ -21,7 +21,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import ClassVar, Final
+
+from engine.printable import printable
+
+LONGEST: Final = 1000
+"""Characters of a message; what is longer quotes somebody who has gone on for too long."""
 
 
 class DirscopeError(Exception):
@@ -30,7 +35,11 @@ class DirscopeError(Exception):
     exit_code: ClassVar[int] = 1
 
     def __str__(self) -> str:
-        return " ".join(str(a) for a in self.args)
+        """One line that a terminal only shows, whatever a file or a command put into it."""
+        text = printable(" ".join(str(a) for a in self.args))
+        if len(text) <= LONGEST:
+            return text
+        return f"{text[: LONGEST // 2]} [...] {text[-LONGEST // 2 :]}"
 
 
 class RunFailedError(DirscopeError):

@@ -23,7 +23,7 @@ from engine.dictionaries.gate import Fit, usable
 from engine.dictionaries.sae import Sae
 from engine.directions.drawn import draw_direction
 from engine.drawing import Base, Direction, Origin, Population, Vector
-from engine.errors import RecipeError, Stopped
+from engine.errors import RecipeError, RunFailedError, Stopped
 from engine.experiments import EXPERIMENTS
 from engine.forward import Forward, Hosts
 from engine.layouts import choose, usable_threads
@@ -100,6 +100,11 @@ class Laboratory:
     @cached_property
     def site(self) -> Base:
         raw = self.site_host.raw[0]
+        if not bool(raw.isfinite().all()):
+            raise RunFailedError(
+                f"The activation of '{self.model.name}' at {self.where.write.name}, position {self.position}, is NaN "
+                "or infinite: are its weights whole? Use another prompt or position, or a wider model.dtype."
+            )
         mean = float(raw.double().mean()) if self.centred else 0.0
         return Base("prompt", 0, "prompt", self._vector(raw), self.where.token_ids, mean)
 

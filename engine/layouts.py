@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 import torch
 from torch import Tensor
 
-from engine.errors import LoadError
+from engine.errors import OutOfMemoryError
 from engine.forward import Forward, Hosts, Output
 from engine.memory import free_cached
 from engine.models import Model
@@ -167,9 +167,11 @@ def smaller(layout: Layout, model: Model) -> Layout:
     """The layout after running out of memory: half the rows; what a GPU holds for later is given back first.
 
     Raises:
-        LoadError: There is nothing left to halve.
+        OutOfMemoryError: There is nothing left to halve.
     """
     free_cached()
     if layout.rows_per_chunk <= 2:
-        raise LoadError(f"'{model.name}' does not fit: even two rows at a time run out of memory. Use another device.")
+        raise OutOfMemoryError(
+            f"'{model.name}' does not fit: even two rows at a time run out of memory. Use another device."
+        )
     return replace(layout, rows_per_chunk=max(2, layout.rows_per_chunk // 2))

@@ -23,6 +23,8 @@ from engine.texts import resolved_source
 from engine.token_class import CARRIERS, token_class
 from engine.workshop import room_for
 
+ROUNDINGS: Final = 4
+"""Units in the last place of a vector's norm below which a step is mostly lost in rounding."""
 PACKAGES: Final = (
     "dirscope",
     "torch",
@@ -66,6 +68,20 @@ def _grid_warning(lab: Laboratory) -> list[str]:
     return [
         f"The first step, {lab.stop / lab.recipe.path.steps:.3g}, is not below {PLATEAU_FIT_SHARE} typical distances, "
         "so plateau lengths cannot be measured: use more steps."
+    ]
+
+
+def _rounding_warning(lab: Laboratory) -> list[str]:
+    """Steps too small for the numbers that carry them measure rounding."""
+    if lab.stop is None or lab.recipe.path.mode == "sphere":
+        return []
+    step, norm = lab.stop / lab.recipe.path.steps, float(np.linalg.norm(lab.site.vector.astype(np.float64)))
+    least = ROUNDINGS * torch.finfo(lab.model.dtype).eps * norm
+    if step >= least:
+        return []
+    return [
+        f"The first step, {step:.3g}, is below {least:.2g}, where {lab.recipe.model.dtype} rounds a vector of norm "
+        f"{norm:.3g}: the first values of each curve are rounding, and so is what is told of plateaus."
     ]
 
 
@@ -118,7 +134,8 @@ def _class_warning(lab: Laboratory) -> list[str]:
 
 def run_warnings(lab: Laboratory) -> list[str]:
     """What a reader of the run should know before its curves; of the SAE only where one was asked for."""
-    return [*lab.population.warnings, *_class_warning(lab), *_grid_warning(lab), *_slow_warning(lab), *lab.sae_warnings]
+    of_path = [*_grid_warning(lab), *_rounding_warning(lab)]
+    return [*lab.population.warnings, *_class_warning(lab), *of_path, *_slow_warning(lab), *lab.sae_warnings]
 
 
 def _sae_record(lab: Laboratory) -> dict[str, Any]:

@@ -120,7 +120,7 @@ class Recipe(_Section):
     path: PathSection = PathSection()
     metrics: MetricsSection = MetricsSection()
     options: SerializeAsAny[BaseModel]
-    expect: tuple[Expectation, ...] = ()
+    expect: tuple[Expectation, ...] = Field((), description="a list of tables, each with a check")
 
     @property
     def n_bases(self) -> int:
@@ -300,14 +300,14 @@ def with_overrides(data: Mapping[str, Any], overrides: Sequence[str]) -> dict[st
             raise RecipeError(f"--set takes section.key=value; got '{override}'.")
         try:
             value = tomllib.loads(f"value = {raw}")["value"]
-        except (tomllib.TOMLDecodeError, KeyError):
+        except (ValueError, KeyError, RecursionError):
             value = raw
         parts = key.strip().split(".")
         target: Any = result
         for depth, part in enumerate(parts):
             last = depth == len(parts) - 1
             if isinstance(target, list):
-                if not part.isdigit() or int(part) >= len(target):
+                if not part.isdecimal() or len(part) > 9 or int(part) >= len(target):
                     raise RecipeError(f"--set {override}: {'.'.join(parts[:depth])} has items 0 to {len(target) - 1}.")
                 if last:
                     target[int(part)] = value

@@ -59,12 +59,12 @@ def curve_result(
     noise = lab.noise.l2[last_read] if lab.noise is not None else 0.0
     plateau = plateau_length(distance, l2, typical, noise)
     final = float(kl[-1])
-    end: float | None = final
-    steepest: int | None = max_slope_step(l2)
+    end: float | None = final if math.isfinite(final) else None
+    steepest: int | None = max_slope_step(l2) if np.isfinite(l2).all() else None
     near = value_at(distance, kl, NEAR_SHARE * typical)
     if lab.noise is not None:
         near = None if near is None or near <= lab.noise.kl else near
-        end = None if final <= lab.noise.kl else final
+        end = None if final <= lab.noise.kl else end
         steepest = steepest if (l2[1:] - l2[:-1]).max() > noise else None
     mean_kl = area(coordinate, kl)
     summary = Summary(
@@ -76,7 +76,8 @@ def curve_result(
         native_norm=ray.native_norm,
         native_angle=ray.native_angle,
         threshold=reached,
-        censored=reached is None,
+        # Where values are missing, whether the level is ever reached cannot be told.
+        censored=reached is None and bool(np.isfinite(kl).all()),
         max_slope_step=steepest,
         plateau_length=plateau if math.isfinite(plateau) else None,
         plateau_censored=math.isinf(plateau),

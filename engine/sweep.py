@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine import metrics
+from engine.errors import RunFailedError
 from engine.forward import Forward, Hosts
 from engine.layouts import LayoutBook, smaller
 from engine.memory import is_out_of_memory
@@ -224,6 +225,11 @@ class Sweep:
             arrays = landing.arrays()
             if np.isnan(arrays["logits", "kl"]).any():
                 arrays = self._again(chunk) if self.layout.rule == "tree" else arrays
+                if np.isnan(arrays["logits", "kl"][:, 0]).any():
+                    raise RunFailedError(
+                        "The model's output is NaN or infinite at a base itself, so there is nothing to compare with: "
+                        "use another prompt or base, or a wider model.dtype."
+                    )
                 self.overflows += int(np.isnan(arrays["logits", "kl"]).sum())
             for (read, metric), values in arrays.items():
                 if read == "tokens":

@@ -279,8 +279,12 @@ class _Server:
         curves, bases = set(request.held.curves), set(request.held.bases)
         rows = {table: list(held) for table, held in request.held.rows.items()}
         try:
+            layout = lab.layout
             for event in lab.experiment.run(lab):
                 self._send(event)
+                if lab.layout != layout:  # memory ran out: whoever computes this again goes by what was used
+                    layout = lab.layout
+                    self._send(RunStarted(describe(lab, check)))
                 if isinstance(event, CurveResult):
                     curves.add(event.summary.curve)
                 elif isinstance(event, BaseResult):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from engine.aggregates import Aggregate, bootstrap_interval, quantile, select, value_of
-from sessions.printable import printable
+from engine.printable import printable
 from sessions.reader import Run
 
 BASES = {

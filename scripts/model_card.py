@@ -18,9 +18,9 @@ from typing import Any
 
 from engine.embedded import HERE, MODEL_DIR, SAES_DIR, TRAINING_LOG
 from engine.embedded.corpus import HELD_OUT_SHARE
+from engine.printable import printable
 from scripts.evidence_sections import directions, late, mean, plateaus, steering
 from scripts.feature_sections import features, kinds
-from sessions.printable import printable
 from sessions.reader import Run, read_run
 
 SMALL_LOSS = "ci_high(mean(delta_ce, 'table:splice')) < %g"

@@ -16,12 +16,12 @@ from gguf import GGUFReader
 
 from engine.contrasts import mean_of
 from engine.directions.vector import unpacked
+from engine.printable import printable
 from engine.steering.interchange import read_vectors, write_vectors
 from engine.steering.pareto import frontier
 from scripts.evidence_sections import one_line
 from scripts.model_card import finished_run
 from scripts.telling import cell
-from sessions.printable import printable
 from sessions.reader import Run
 from sessions.saved_vectors import of_run
 from sessions.steering_pictures import letter_of, pareto

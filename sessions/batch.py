@@ -66,14 +66,19 @@ def find_recipe(name: str, overrides: Sequence[str], library: Path | None = None
         UsageError: There is none.
         RecipeError: It is not valid.
     """
-    path, library = Path(name).expanduser(), library or places().vectors
-    if path.is_dir():
+    library = library or places().vectors
+    try:
+        path = Path(name).expanduser()
+        exists = path.exists()
+    except (OSError, ValueError, RuntimeError):  # a name that no file can have
+        path, exists = Path(), False
+    if exists and path.is_dir():
         folder = one_run(path)
         path = folder / RECIPE_FILE
         if not path.is_file() or not path.stat().st_size:  # a power cut may have emptied it; its run has it too
             data = parse_toml(read_run(folder).recipe.toml(), str(path))
             return parse_recipe(written_out(with_overrides(data, overrides), library))
-    if path.is_file():
+    if exists and path.is_file():
         return read_recipe(path, overrides, lambda data: written_out(data, library))
     if name in builtin_names():
         text = (resources.files("sessions") / "recipes" / f"{name}.toml").read_text(encoding="utf-8")

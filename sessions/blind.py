@@ -127,7 +127,7 @@ def verdict_of(folder: Path) -> Verdict | None:
         items = tuple(Item(**item) for item in data["items"])
         rules = tuple(Rule(**rule) for rule in data["rules"])
         return Verdict(items, rules, float(data["by_chance"]), str(data["answered"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, RecursionError, ValueError, KeyError, TypeError) as error:
         raise RunFolderError(
             f"{file} is damaged ({type(error).__name__}: {error}), so it cannot be shown: put back a copy."
         ) from None

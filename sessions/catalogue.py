@@ -13,11 +13,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from engine.durable import make_private, replace_file
+from engine.durable import is_folder, make_private, replace_file
 from engine.errors import DirscopeError, RunFolderError, UsageError, did_you_mean
+from engine.printable import printable
 from engine.recipe import Recipe
 from sessions.paths import new_folder
-from sessions.printable import printable
 from sessions.reader import RECIPE_FILE, RECORD_FILE, Run, is_run, read_run, recorded_status
 from sessions.records import read_record
 from sessions.schema import SCHEMA_VERSION
@@ -160,11 +160,12 @@ def find(name: str, sessions: Path) -> Path:
     Raises:
         UsageError: There is none.
     """
-    path = Path(name).expanduser()
-    if path.is_dir():
-        return path
-    if (sessions / name).is_dir():
-        return sessions / name
+    with contextlib.suppress(RuntimeError, ValueError):  # a home that nobody has
+        path = Path(name).expanduser()
+        if is_folder(path):
+            return path
+        if is_folder(sessions / name):
+            return sessions / name
     known = [p.name for p in sessions.iterdir() if p.is_dir()] if sessions.is_dir() else []
     hint = did_you_mean(name, known) if known else f"; {sessions} holds none yet."
     raise UsageError(f"There is no run or session '{name}'{hint}")

@@ -15,8 +15,8 @@ import numpy as np
 
 from engine.aggregates import Aggregate, bootstrap_interval, number_of, quantile, value_of
 from engine.directions import DIRECTIONS
+from engine.printable import printable
 from engine.results import Summary
-from sessions.printable import printable
 
 
 @dataclass(frozen=True)

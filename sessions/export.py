@@ -17,12 +17,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from engine.errors import RunFailedError, UsageError
+from engine.printable import printable
 from sessions.chart import Drawable
 from sessions.crowd import Crowd
 from sessions.digest import digest, number, table_lines
 from sessions.figure import draw_figure
 from sessions.gallery import charts
-from sessions.printable import printable
 from sessions.reader import EVENTS_FILE, Run, read_run
 from sessions.report import Drawer, page
 from sessions.schema import plain

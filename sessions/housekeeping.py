@@ -12,10 +12,10 @@ import os
 import shutil
 from pathlib import Path
 
-from engine.durable import make_private, replace_file
+from engine.durable import is_folder, make_private, replace_file
 from engine.errors import RunFolderError, UsageError
+from engine.printable import printable
 from sessions.catalogue import LONGEST_TITLE, SESSION_FILE, TITLE_FILE
-from sessions.printable import printable
 from sessions.reader import RECORD_FILE
 from sessions.records import read_record
 
@@ -49,7 +49,7 @@ def _checked_name(name: str, sessions: Path) -> Path:
     folder = sessions / name
     if not name or name.startswith(".") or name == "~" or "/" in name or os.sep in name:
         raise UsageError(f"'{name}' is not the name of a session: see dirscope sessions list.")
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise UsageError(f"There is no session '{name}' in {sessions}: see dirscope sessions list.")
     if not is_ours(folder):
         raise RunFolderError(f"{folder} is neither a run folder nor a session, so it is left alone.")

@@ -15,6 +15,7 @@ from engine.errors import RecipeError, RunFolderError
 from engine.recipe import Recipe, parse_recipe, parse_toml, read_recipe
 from engine.results import BaseResult, CurveResult, Event, RowResult, RunEnded, RunStarted, Summary
 from engine.sealing import TABLE as SEAL
+from sessions import sound
 from sessions.records import read_record
 from sessions.schema import from_line
 
@@ -43,7 +44,7 @@ class Run:
     good_bytes: int
     """Length of `events.jsonl` up to the end of its last whole line."""
     info: dict[str, Any] = field(default_factory=dict)
-    """Of the last `run` event; empty when the model never loaded."""
+    """Of the last `run` event; every section empty when the model never loaded."""
     mended: tuple[str, ...] = ()
     """Files that were damaged or gone; what they said is taken from the events, or computed again by resuming."""
 
@@ -146,6 +147,7 @@ def read_run(folder: Path) -> Run:
     events, good_bytes = _events(raw, file)
     info = next((dict(e.info) for _, e in reversed(events) if isinstance(e, RunStarted)), {})
     mended = [] if good_bytes == raw.rfind(b"\n") + 1 else [EVENTS_FILE]
+    _fit_together(events, info, file)
     widths = {len(e.vector) for _, e in events if isinstance(e, BaseResult)}
     widths |= {len(e.direction) for _, e in events if isinstance(e, CurveResult)}
     if len(widths) > 1:
@@ -163,7 +165,29 @@ def read_run(folder: Path) -> Run:
         _lack(folder, RECIPE_FILE, isinstance(stored, str))
         recipe = parse_recipe(parse_toml(str(stored), f"The recipe in {file}"))
         mended.append(RECIPE_FILE)
-    return Run(folder, recipe, record, tuple(events), good_bytes, info, tuple(mended))
+    return Run(folder, recipe, record, tuple(events), good_bytes, info or sound.info({}), tuple(mended))
+
+
+def _fit_together(events: list[tuple[float, Event]], info: Mapping[str, Any], file: Path) -> None:
+    """Refuse events that each are sound but belong to no run.
+
+    Raises:
+        RunFolderError: A curve is of no base, or was not measured as the run says.
+    """
+    results = [e for _, e in events if isinstance(e, BaseResult | CurveResult | RowResult)]
+    if results and not info:
+        raise RunFolderError(f"{file} holds results, but not the line that says what they are of: it is damaged.")
+    bases = {e.base for e in results if isinstance(e, BaseResult)}
+    for curve in results:
+        if not isinstance(curve, CurveResult):
+            continue
+        number, wanted = curve.summary.curve, {"logits", *info["site"]["read"]}
+        if curve.summary.base not in bases:
+            raise RunFolderError(f"{file} holds curve {number}, but not its base {curve.summary.base}: it is damaged.")
+        if not wanted <= curve.values.keys() or not {"kl", "kl_quadratic"} <= curve.values["logits"].keys():
+            raise RunFolderError(f"{file} holds curve {number} without what was read: it is damaged.")
+        if not all({"l2", "cosine"} <= curve.values[read].keys() for read in info["site"]["read"]):
+            raise RunFolderError(f"{file} holds curve {number} without L2 and cosine: it is damaged.")
 
 
 def _recipe_of(folder: Path) -> Recipe | RecipeError | None:

@@ -16,6 +16,7 @@ import numpy as np
 from engine.aggregates import quantile
 from engine.expect import evaluate, parse_check
 from engine.experiments import EXPERIMENTS
+from engine.printable import printable
 from engine.results import Note
 from sessions.blind import EXPERIMENT, told
 from sessions.bookmarks import bookmarks
@@ -26,7 +27,6 @@ from sessions.crowd import BY_COLUMN, Crowd, CurveGroup
 from sessions.digest import number, table_lines
 from sessions.figure import draw_figure, has_matplotlib
 from sessions.gallery import charts
-from sessions.printable import printable
 from sessions.reader import Run
 from sessions.separation import across, brief, contrasts
 from sessions.stories import columns, stories

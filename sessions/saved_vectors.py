@@ -17,9 +17,9 @@ import numpy as np
 
 from engine.directions.vector import packed, unpacked
 from engine.durable import FILE_MODE, make_private
-from engine.errors import DirectionError, RecipeError, UsageError, did_you_mean
+from engine.errors import DirectionError, RecipeError, RunFolderError, UsageError, did_you_mean
+from engine.printable import printable
 from engine.steering.interchange import VectorFile, read_vectors, write_vectors
-from sessions.printable import printable
 from sessions.reader import Run
 
 SUFFIX: Final = ".safetensors"
@@ -96,7 +96,17 @@ def of_run(run: Run, number: int) -> VectorFile:
 
     Raises:
         UsageError: The run has none of this number.
+        RunFolderError: What it has is damaged.
     """
+    try:
+        return _of_rows(run, number)
+    except (KeyError, ValueError, TypeError, RecursionError) as error:
+        raise RunFolderError(
+            f"The vectors of {run.folder} cannot be read ({type(error).__name__}: {error}): run it again."
+        ) from None
+
+
+def _of_rows(run: Run, number: int) -> VectorFile:
     every = run.tables.get("vectors", [])
     rows = [row for row in every if row["number"] == number]
     if not rows:

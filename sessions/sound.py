@@ -150,10 +150,13 @@ def info(data: Any) -> dict[str, Any]:
     site = found["site"]
     if not 0 <= site["position"] < len(site["tokens"]):
         raise ValueError(f"position {site['position']} lies outside {len(site['tokens'])} tokens")
-    for name in NUMBERS:
-        value = found.get(name)
-        if value is not None and (type(value) not in (int, float) or not abs(value) < LARGEST):
-            raise ValueError(f"{name} is {str(value)[:40]!r}")
+    for holder, names in ((found, NUMBERS), (found["path"], ("stop",))):
+        for name in names:
+            value = holder.setdefault(name, None)
+            if value is not None and (type(value) not in (int, float) or not abs(value) < LARGEST):
+                raise ValueError(f"{name} is {str(value)[:40]!r}")
+    if found["path"]["unit"] not in ("L2", "degrees", ""):
+        raise ValueError(f"no path is measured in {found['path']['unit'][:40]!r}")
     for name in ("sae", "noise_floor"):
         if found.get(name) is not None:
             table(found[name])

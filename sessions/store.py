@@ -6,9 +6,11 @@ nothing.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -123,8 +125,11 @@ class RunWriter:
         self._record = record
         self._before = before
         self._offset = before.events[-1][0] if before is not None and before.events else 0.0
-        self._started = self._synced = time.monotonic()
+        self._started = time.monotonic()
         self._file = _open_alone(folder / EVENTS_FILE)
+        self._unsynced = self._closed = False
+        self._syncing = threading.Condition()
+        threading.Thread(target=self._keep_synced, name="dirscope-sync", daemon=True).start()
 
     @classmethod
     def create(cls, folder: Path, recipe: Recipe, again: bool = False) -> RunWriter:
@@ -210,9 +215,18 @@ class RunWriter:
             event = RunStarted({**event.info, "recipe": self._recipe.toml()})
         now = time.monotonic()
         self._file.add((to_line(event, self._offset + now - self._started) + "\n").encode("utf-8"))
-        if now - self._synced >= SYNC_SECONDS or isinstance(event, RunEnded):
+        self._unsynced = True
+        if isinstance(event, RunEnded):
             self._file.sync()
-            self._synced = now
+
+    def _keep_synced(self) -> None:
+        """Have what was written on the disk within a second, also where nothing follows it."""
+        with self._syncing:
+            while not self._syncing.wait_for(lambda: self._closed, SYNC_SECONDS):
+                if self._unsynced:
+                    self._unsynced = False
+                    with contextlib.suppress(OSError):  # the next write says what is wrong
+                        self._file.sync()
 
     def _refuse_other(self, info: Mapping[str, Any]) -> None:
         old = self._before.info if self._before is not None else {}
@@ -241,7 +255,10 @@ class RunWriter:
 
     def close(self) -> None:
         """Let go of the file as it stands; the folder can be resumed."""
-        self._file.close()
+        with self._syncing:
+            self._closed = True
+            self._syncing.notify_all()
+            self._file.close()
 
     def discard(self) -> None:
         """Remove the folder: a cancelled preview leaves none."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -17,7 +18,7 @@ from engine.expect import Outcome
 from sessions.blind import EXPERIMENT, told
 from sessions.cautions import cautions
 from sessions.crowd import Crowd
-from sessions.digest import aligned, digest, digest_lines, table_lines, win_rates
+from sessions.digest import aligned, digest, digest_lines, number, table_lines, win_rates
 from sessions.export import as_cell
 from sessions.reader import Run
 from sessions.schema import plain
@@ -55,7 +56,7 @@ def summary_text(run: Run, outcomes: Sequence[Outcome], form: str) -> str:
         return json.dumps(plain(document), indent=2, allow_nan=False) + "\n"
     info = run.info
     site = info["site"]
-    what = f"{len(run.curves)} curves, typical distance {info['typical_distance']:.4g}"
+    what = f"{len(run.curves)} curves, typical distance {number(info.get('typical_distance') or math.nan)}"
     if run.tables:
         what = ", ".join(f"{len(rows)} rows of {name}" for name, rows in run.shown_tables.items())
     lines = [

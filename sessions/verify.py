@@ -24,8 +24,9 @@ from engine.client import Worker
 from engine.directions.vector import unpacked
 from engine.errors import RunFolderError
 from engine.protocol import Held, RunRequest
-from engine.results import BaseResult, CurveResult, Event, RowResult
+from engine.results import BaseResult, CurveResult, Event, RowResult, RunStarted
 from engine.shards import Layout
+from sessions.differences import differences
 from sessions.reader import Run, read_run
 from sessions.runner import run_to_end, seal_of
 
@@ -73,11 +74,25 @@ class Deviation:
         )
 
 
+@dataclass(frozen=True)
+class Verified:
+    """What came of computing a run again."""
+
+    deviations: tuple[Deviation, ...]
+    """One per metric."""
+    differences: tuple[str, ...]
+    """What is not as it was when the run was recorded."""
+
+    @property
+    def ok(self) -> bool:
+        return all(d.ok for d in self.deviations)
+
+
 HEADER: Final = f"{'metric':<13} {'deviation':<11} {'tolerance':<21} {'compared':>8}"
 
 
-def verify(folder: Path, worker: Worker) -> list[Deviation]:
-    """Compute the run in `folder` again; one deviation per metric.
+def verify(folder: Path, worker: Worker) -> Verified:
+    """Compute the run in `folder` again.
 
     Raises:
         RunFolderError: The run holds nothing to compare, or its tables are missing.
@@ -118,7 +133,7 @@ def verify(folder: Path, worker: Worker) -> list[Deviation]:
             f"{folder} says that it is done, but {comparison.beyond} rows that were computed again are not in its "
             "tables: they are not whole."
         )
-    return comparison.deviations()
+    return Verified(tuple(comparison.deviations()), tuple(differences(run.info, comparison.info)))
 
 
 def _read_stored(folder: Path) -> _Comparison:
@@ -195,11 +210,14 @@ class _Comparison:
         self.directions: dict[int, np.ndarray] = {}
         self.rows: dict[str, list[dict[str, Any]]] = {}
         self._rows_seen: Counter[str] = Counter()
+        self.info: Mapping[str, Any] = {}
         self.beyond = 0
         """Rows computed that were not stored."""
 
     def take(self, event: Event) -> None:
-        if isinstance(event, BaseResult) and event.base in self.bases:
+        if isinstance(event, RunStarted):
+            self.info = event.info
+        elif isinstance(event, BaseResult) and event.base in self.bases:
             self._compare("bases", self.bases[event.base], event.vector)
         elif isinstance(event, CurveResult):
             curve = event.summary.curve

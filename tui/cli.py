@@ -47,6 +47,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         where = f" {error.filename}" if error.filename else ""
         print(f"dirscope: {error.strerror or error}{where}: is the disk full, or the directory gone?", file=sys.stderr)
         return 1
+    except Exception as error:
+        # A mistake of ours: still one sentence, and how to see more.
+        if arguments.debug:
+            traceback.print_exc()
+        problem = f"{type(error).__name__}: {error}"
+        said = DirscopeError(
+            f"Something went wrong that should not ({problem}): --debug shows where. Please report it."
+        )
+        print(f"dirscope: {said}", file=sys.stderr)
+        return said.exit_code
     except KeyboardInterrupt:
         print("dirscope: interrupted.", file=sys.stderr)
         return 130

@@ -29,6 +29,7 @@ def _replay(arguments: argparse.Namespace) -> int:
         return _open_app(lambda config: _app_for_replay(folder, arguments.speed, config), arguments)
     from engine.client import Worker
     from engine.worker import WorkerOptions
+    from sessions.differences import told
     from sessions.verify import HEADER, verify
 
     worker = Worker(WorkerOptions(cache=where.cache, log=where.log))
@@ -37,13 +38,14 @@ def _replay(arguments: argparse.Namespace) -> int:
         ok = True
         for run in run_folders(folder):
             print(f"computing {run} again", file=sys.stderr, flush=True)
-            deviations = verify(run, worker)
+            found = verify(run, worker)
             print(HEADER)
-            for deviation in deviations:
+            for deviation in found.deviations:
                 print(deviation)
-            good = all(d.ok for d in deviations)
-            ok = ok and good
-            print("verified" if good else "NOT verified: at least one deviation is over its tolerance", flush=True)
+            ok = ok and found.ok
+            print(told(list(found.differences)))
+            over = "NOT verified: at least one deviation is over its tolerance"
+            print("verified" if found.ok else over, flush=True)
         return 0 if ok else 1
     finally:
         worker.stop()

@@ -37,7 +37,7 @@ class Hints:
     def _recalled(self) -> int:
         try:
             return min(len(LINES), max(0, int(json.loads(self._file.read_text(encoding="utf-8"))["seen"])))
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError):
             return 0
 
     @property

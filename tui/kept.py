@@ -13,10 +13,10 @@ from pathlib import Path
 def run(arguments: argparse.Namespace) -> int:
     """Do what is asked; gives the exit code."""
     from engine.errors import UsageError
+    from engine.printable import printable
     from sessions import archive, housekeeping
     from sessions.catalogue import entries, find, show
     from sessions.paths import places
-    from sessions.printable import printable
 
     where, action, name = places(), arguments.action, arguments.name
     if name and action in ("list", "trash"):

@@ -13,10 +13,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from engine.printable import printable
 from engine.recipe import Recipe
 from engine.steering.wording import plain
 from sessions.digest import number
-from sessions.printable import printable
 from sessions.steering_pictures import letter_of
 
 Row = Mapping[str, Any]

@@ -27,11 +27,11 @@ def run(arguments: argparse.Namespace) -> int:
     from dataclasses import replace
 
     from engine.errors import UsageError
+    from engine.printable import printable
     from engine.steering.interchange import read_vectors, write_vectors
     from sessions import saved_vectors
     from sessions.catalogue import find, one_run
     from sessions.paths import places
-    from sessions.printable import printable
     from sessions.reader import read_run
 
     where, name = places(), arguments.name

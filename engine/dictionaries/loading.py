@@ -114,7 +114,8 @@ def wrap_sae(
     # Ours come with heads joined to one vector already; sae-lens would join the batch too.
     module.turn_off_forward_pass_hook_z_reshaping()
     # sae-lens loads its models without processing unless this says otherwise.
-    kwargs = metadata.model_from_pretrained_kwargs or {}
+    given = metadata.model_from_pretrained_kwargs
+    kwargs = given if isinstance(given, dict) else {}
     sha256 = tensors_sha256(module.state_dict())
     return Sae(
         release=release,
@@ -150,7 +151,7 @@ def _declared(module: Any, folder: Path | None, listed: Declared) -> Declared:
     metadata, card = module.cfg.metadata, {}
     if folder is not None and (folder / CARD_FILE).is_file():
         # A card that cannot be read says nothing.
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, RecursionError):
             card = json.loads((folder / CARD_FILE).read_text(encoding="utf-8"))
     card = card if isinstance(card, dict) else {}
     return Declared(

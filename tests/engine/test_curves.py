@@ -48,8 +48,15 @@ def test_no_plateau_length_without_steps_near_the_base() -> None:
     assert math.isnan(plateau_length(A, A**2, typical_distance=10))
 
 
-def test_a_threshold_after_a_gap_is_the_step_itself() -> None:
-    assert threshold(A, np.array([0, 0.1, np.nan, 0.7, 2, 3]), 0.5) == 3.0
+def test_what_lies_behind_a_missing_value_cannot_be_told() -> None:
+    gap = np.array([0, 0.1, np.nan, 0.7, 2, 3])
+    assert threshold(A, gap, 0.5) is None
+    assert threshold(A, gap, 0.05) == pytest.approx(0.5)
+    assert value_at(A, gap, 1.5) is None
+    assert value_at(A, gap, 3.5) == pytest.approx(1.35)
+    assert math.isnan(plateau_length(A, np.array([0, 1, np.nan, 3, 9, 9.0]), typical_distance=15))
+    assert plateau_length(A, np.array([0, 1, 3, 3, np.nan, 9.0]), typical_distance=15) == 2
+    assert math.isnan(plateau_length(A, np.array([0, 1, 2, 3, np.nan, 5.0]), typical_distance=15))
 
 
 def test_value_at_is_linear_between_steps() -> None:

@@ -140,9 +140,9 @@ def test_a_test_verifies_before_and_after_its_answer(copy: Path) -> None:
     worker = Worker(WorkerOptions())
     worker.start()
     try:
-        assert all(d.ok and d.largest == 0 for d in verify(copy, worker))
+        assert all(d.ok and d.largest == 0 for d in verify(copy, worker).deviations)
         answer(copy, ["A"])
-        assert all(d.ok and d.largest == 0 for d in verify(copy, worker))
+        assert all(d.ok and d.largest == 0 for d in verify(copy, worker).deviations)
     finally:
         worker.stop()
 

@@ -12,7 +12,7 @@ from engine.results import RunEnded, RunStarted
 from sessions.catalogue import Session, entries, find, run_folders
 from sessions.housekeeping import empty, remove, rename, restore
 from tests.conftest import command
-from tests.sessions.test_store import INFO, base, curve
+from tests.sessions.test_store import INFO, SITE, base, curve
 
 RECIPE = parse_recipe({"site": {"prompt": "One day"}})
 
@@ -21,7 +21,7 @@ def session_with_runs(parent: Path, runs: int) -> Path:
     session = Session.new(parent, "embedded")
     for _ in range(runs):
         writer = session.new_run(RECIPE)
-        for event in (RunStarted({**INFO, "site": {"prompt": "One day"}}), base(), curve()):
+        for event in (RunStarted({**INFO, "site": {**SITE, "prompt": "One day"}}), base(), curve()):
             writer.write(event)
         writer.finish(RunEnded("done"))
     return session.folder

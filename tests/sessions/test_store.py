@@ -23,7 +23,14 @@ from sessions.store import RunWriter
 from sessions.tables import write_tables
 
 RECIPE = parse_recipe({"site": {"prompt": "One day"}})
-INFO = {"n_curves": 2, "model": {"weights_sha256": "a" * 64}, "population": {"hash": "b" * 32}, "odd": float("nan")}
+SITE = {"write": "blocks.1.hook_resid_pre", "read": ["blocks.5.hook_resid_post"]}
+INFO = {
+    "n_curves": 2,
+    "site": SITE,
+    "model": {"weights_sha256": "a" * 64},
+    "population": {"hash": "b" * 32},
+    "odd": float("nan"),
+}
 
 
 def base(number: int = 0) -> BaseResult:

@@ -26,13 +26,19 @@ from tests.sessions.test_batch import SHORT
 MANY = SHORT.replace("count = 3", "count = 40").replace("steps = 5", "steps = 60")
 
 
-@pytest.fixture
-def whole(tmp_path: Path, shared_cache: Path) -> Path:
-    """A run that nothing happened to, and its recipe beside it."""
-    (tmp_path / "r.toml").write_text(MANY)
-    done = command("--batch", "r.toml", "--out", "whole", cwd=tmp_path)
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nothing happened to."""
+    place = tmp_path_factory.mktemp("whole")
+    (place / "r.toml").write_text(MANY)
+    done = command("--batch", "r.toml", "--out", "whole", cwd=place, env={"DIRSCOPE_HOME": str(place / "home")})
     assert done.returncode == 0, done.stderr
-    return tmp_path / "whole"
+    return place / "whole"
+
+
+@pytest.fixture(autouse=True)
+def recipe(tmp_path: Path) -> None:
+    (tmp_path / "r.toml").write_text(MANY)
 
 
 def same(folder: Path, whole: Path) -> bool:
@@ -110,8 +116,6 @@ def test_two_processes_on_one_run_do_not_mix(tmp_path: Path) -> None:
     process = started(tmp_path)
     other = command("--batch", "out", "--out", "out", "--resume", cwd=tmp_path)
     assert (other.returncode, "Another dirscope is writing" in other.stderr) == (2, True), other.stderr
-    anew = command("--batch", "long.toml", "--out", "out", cwd=tmp_path)
-    assert (anew.returncode, "not empty" in anew.stderr) == (2, True)
     listed = command("sessions", "show", str(tmp_path / "out"), cwd=tmp_path)
     assert "running" in listed.stdout, listed.stderr
     process.send_signal(signal.SIGINT)

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from engine.errors import DirscopeError
+from engine.printable import printable
 from engine.questions.steered import PairFeatures
 from engine.recipe import Recipe
 from engine.steering.interchange import read_vectors
 from sessions import saved_vectors
 from sessions.paths import places
-from sessions.printable import printable
 from sessions.reader import read_run
 from sessions.steering_pictures import letter_of
 from tui import edits, steer_edits

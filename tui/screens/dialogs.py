@@ -14,9 +14,9 @@ from textual.widgets import Input, Label, OptionList, Static, TextArea
 from textual.widgets.option_list import Option
 
 from engine.errors import DirscopeError
+from engine.printable import printable
 from engine.protocol import Answer
 from engine.questions.writing import Continuations
-from sessions.printable import printable
 
 BACK: list[BindingType] = [Binding("escape", "dismiss(None)", "back")]
 

@@ -6,8 +6,8 @@ from typing import Final
 
 from rich.text import Text
 
+from engine.printable import printable
 from engine.questions.features import Card
-from sessions.printable import printable
 from tui.screens.dialogs import Reading
 
 MARKS: Final = {

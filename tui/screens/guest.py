@@ -17,10 +17,10 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Footer, Static
 
+from engine.printable import printable
 from engine.recipe import Recipe
 from engine.results import Draft, Event, Note, Progress, RunEnded, RunStarted, Sketches
 from sessions.chart import Drawable
-from sessions.printable import printable
 from sessions.reader import recorded_status
 from sessions.timeleft import TimeLeft
 from tui.help import help_of

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from engine.errors import DirscopeError
+from engine.printable import printable
 from sessions import bookmarks
 from sessions.bookmarks import Bookmark
 from sessions.catalogue import run_folders, whole_of
-from sessions.printable import printable
 from tui.charts import Behind
 from tui.picture import Picture
 from tui.screens.dialogs import AskLine, Choose

@@ -15,11 +15,11 @@ from rich.text import Text
 from textual import on
 from textual.binding import Binding, BindingType
 
+from engine.printable import printable
 from engine.recipe import Recipe
 from engine.results import Event, RowResult
 from sessions.chart import Drawable, Surface
 from sessions.maps import MAPS, concluded_of, told_of
-from sessions.printable import printable
 from sessions.raster import within
 from tui.messages import CursorMoved
 from tui.screens.beside import READ_ON, BesideScreen

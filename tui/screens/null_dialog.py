@@ -7,9 +7,9 @@ from typing import Final
 import numpy as np
 from rich.text import Text
 
+from engine.printable import printable
 from engine.questions.null import Unusual
 from sessions.digest import number
-from sessions.printable import printable
 from tui.screens.dialogs import Reading
 
 BINS: Final = 16

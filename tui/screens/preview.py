@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from engine.errors import DirscopeError
+from engine.printable import printable
 from sessions.bookmarks import bookmarks
 from sessions.catalogue import Entry, run_folders
 from sessions.crowd import Crowd
 from sessions.gallery import charts
-from sessions.printable import printable
 from sessions.reader import RECORD_FILE, read_run
 from sessions.records import read_record
 from tui.charts import View, one_chart

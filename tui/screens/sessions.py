@@ -21,10 +21,10 @@ from textual.timer import Timer
 from textual.widgets import DataTable, Footer, Input, Static
 
 from engine.errors import DirscopeError
+from engine.printable import printable
 from sessions import archive, housekeeping
 from sessions.catalogue import Entry, Session, entries, run_folders, whole_of
 from sessions.paths import places
-from sessions.printable import printable
 from tui.help import help_of
 from tui.history import History
 from tui.messages import Branched

@@ -14,9 +14,9 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import DataTable, Label, Static
 
+from engine.printable import printable
 from engine.protocol import Answer
 from engine.questions.steered import PairFeature
-from sessions.printable import printable
 from tui.screens.dialogs import BACK
 
 COLUMNS: Final = ("", "token", "feature", "plus", "minus", "length", "rate", "", "raises")

@@ -18,11 +18,11 @@ from textual.screen import Screen
 from textual.timer import Timer
 from textual.widgets import DataTable, Footer, Input, Static
 
+from engine.printable import printable
 from engine.protocol import Answer
 from engine.questions.features import ActiveFeatures, Card, Feature, FeatureCard, FeatureList, FindFeatures
 from engine.questions.watch import Watched, WatchFeatures
 from engine.worker import OVERTAKEN
-from sessions.printable import printable
 from tui import edits
 from tui.help import help_of
 from tui.screens.dialogs import EditText, Help, Reading

@@ -16,10 +16,10 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from engine.directions import DIRECTIONS
+from engine.printable import printable
 from engine.questions.features import FeatureList
 from engine.recipe import Recipe
 from sessions.kinds import ORDER, USUAL, look
-from sessions.printable import printable
 from tui.edits import count_of, direction_data, ticked_features
 from tui.messages import CountChanged, FeatureAsked, FeatureToggled, KindToggled, MoreKindsWanted, OptionsWanted
 

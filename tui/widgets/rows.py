@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from rich.text import Text
 
+from engine.printable import printable
 from sessions.digest import number
-from sessions.printable import printable
 
 CELL: Final = 34
 

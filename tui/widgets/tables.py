@@ -7,11 +7,11 @@ from dataclasses import replace
 from rich.text import Text
 
 from engine.aggregates import REAL, REAL_KINDS
+from engine.printable import printable
 from engine.results import Summary
 from sessions.cautions import Caution, cautions, footnotes, letters
 from sessions.digest import against_control, digest, number
 from sessions.kinds import look
-from sessions.printable import printable
 from tui.axes import axis_of, summaries
 from tui.charts import View
 from tui.picture import Picture, TokenRow

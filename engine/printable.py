@@ -10,4 +10,6 @@ import unicodedata
 
 def printable(text: str) -> str:
     """The text with a space for each character of white space and a middle dot for each control or format one."""
+    if text.isascii() and text.isprintable():
+        return text
     return "".join(" " if c.isspace() else "·" if unicodedata.category(c)[0] == "C" else c for c in text)
