@@ -187,8 +187,12 @@ def test_feature_indices_out_of_range_are_refused(embedded: Model, workshop: Wor
     n = lab.features.n_features
     with pytest.raises(DirectionError, match=f"use 0 to {n - 1}"):
         draw(lab, "sae-feature", 0, index=n)
+    activations = lab.features.activations(lab.site)
     with pytest.raises(DirectionError, match="are active at this base"):
-        draw(lab, "sae-feature", 500)
+        draw(lab, "sae-feature", int((activations != 0).sum()))
+    off = draw(lab, "sae-feature", index=int(activations.argmin()), sign="-", vector="encoder")
+    assert off.label == f"-#{activations.argmin()} encoder (off)"
+    assert (off.detail["activation"], off.detail["share_of_l1"]) == (0, 0)
 
 
 def test_every_kind_is_registered_under_its_own_name() -> None:

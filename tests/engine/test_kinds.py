@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -19,6 +22,7 @@ from engine.embedded import MODEL_DIR, SAES_DIR
 from engine.errors import DirectionError, HookError, RecipeError
 from engine.laboratory import Laboratory
 from engine.models import Model
+from engine.randomness import stream
 from engine.recipe import parse_recipe
 from engine.results import CurveResult
 from engine.weights import gain
@@ -89,6 +93,17 @@ def test_what_a_real_activation_turns_on_and_off_is_all_that_the_sae_sees_of_it(
         assert on.detail["features"] == int((after > before).sum())
         assert off.detail["features"] == int((after < before).sum())
         assert on.detail["cosine_with_whole"] > 0
+        assert whole.detail.get("prompt") == options.get("prompt")
+        assert on.label == ("on toward 'The dog was sad'" if options else "real-other-on 0")
+        assert whole.label == ("toward 'The dog was sad'" if options else "real-other 0")
+        for half in (on, off):
+            lengths = np.linalg.norm(half.vector), np.linalg.norm(whole.vector)
+            assert half.detail["share_of_length"] == pytest.approx(lengths[0] / lengths[1], rel=1e-4)
+            cosine = float(half.vector @ whole.vector / lengths[0] / lengths[1])
+            assert half.detail["cosine_with_whole"] == pytest.approx(cosine, abs=1e-5)
+    for part in ("on", "off"):
+        with pytest.raises(DirectionError, match=f"no SAE feature turns {part}"):
+            draw(lab, f"real-other-{part}", prompt=PROMPT)
 
 
 @pytest.mark.parametrize("kind", ["synthetic-baseline", "synthetic-structured"])
@@ -158,6 +173,68 @@ def test_fake_features_add_up_to_what_the_real_ones_add_up_to(lab: Laboratory) -
         draw(lab, "fake-feature", n, count=n + 1)
 
 
+def test_feature_spans_are_normal_sums_of_what_is_active(lab: Laboratory) -> None:
+    activations = lab.features.activations(lab.site)
+    active = np.argsort(-activations, kind="stable")[: int((activations > 0).sum())]
+    z = stream(lab.seed, "direction/feature-span@prompt", 0, 2).standard_normal(len(active))
+    found = draw(lab, "feature-span", 2, count=3)
+    assert close(found.vector, (z * activations[active]) @ decoder(lab)[active], 1e-3)
+    assert found.detail == {"of": len(active)}
+
+
+def test_random_mixtures_are_differences_of_two_draws(lab: Laboratory) -> None:
+    rows = lab.population.vectors.astype(np.float64)
+    z = stream(lab.seed, "direction/random-mixture@prompt", 0, 2).standard_normal((2, len(rows)))
+    expected = (z[0] - z[1]) @ (rows - rows.mean(0)) / np.sqrt(len(rows) - 1)
+    assert close(draw(lab, "random-mixture", 2, count=3).vector, expected)
+
+
+def test_no_member_serves_twice_in_real_mixtures(lab: Laboratory) -> None:
+    details = [draw(lab, "real-mixture", i, count=20).detail for i in range(20)]
+    served = [detail[side] for detail in details for side in ("plus_row", "minus_row")]
+    order = stream(lab.seed, "direction/real-mixture@prompt", 0).permutation(len(lab.population.vectors))
+    others = [int(row) for row in order if not close(lab.population.vectors[row], lab.site.vector, 1e-3)]
+    assert served == others[:40]
+
+
+def test_a_real_other_through_the_sae_is_what_the_sae_makes_of_the_same_member(lab: Laboratory) -> None:
+    found, real = draw(lab, "real-other-sae", 2, count=3), draw(lab, "real-other", 2, count=3)
+    assert found.detail == real.detail
+    with torch.no_grad():
+        x = torch.from_numpy(lab.population.vectors[real.detail["population_row"]])[None]
+        rebuilt = lab.features.module.decode(lab.features.module.encode(x))[0].double().numpy()
+    assert close(lab.site.vector + found.vector, rebuilt - rebuilt.mean(), 1e-3)
+
+
+def test_every_number_and_every_base_has_draws_of_its_own(lab: Laboratory) -> None:
+    kinds = [
+        "random", "random-mixture", "real-mixture", "real-other", "real-other-on", "real-other-sae", "isotropic",
+        "feature-span", "fake-feature", "interpolation", "synthetic-baseline", "sae-error-isotropic",
+        "sae-error-random", "sae-error-mixture",
+    ]  # fmt: skip
+    for kind in kinds:
+        spec = parse_recipe({"site": {"prompt": PROMPT}, "directions": [{"kind": kind, "count": 2}]}).directions[0]
+        bases = [lab.site, replace(lab.site, index=1), replace(lab.site, kind="random")]
+        drawn = [lab.draw(spec, base, i).vector for base in bases for i in (0, 1)]
+        assert len({vector.tobytes() for vector in drawn}) == 6, kind
+
+
+def test_one_active_feature_is_too_few_to_mix(lab: Laboratory) -> None:
+    for kind in ("fake-feature", "feature-span"):
+        found = DIRECTIONS[kind]
+        for active in (1, 2):
+            features = SimpleNamespace(
+                activations=lambda base, active=active: 1.0 * (np.arange(5) < active),
+                contributions=lambda base, ids: np.eye(256)[list(ids)],
+            )
+            context = SimpleNamespace(seed=0, features=features)
+            if active > 1:
+                assert found.draw(found.spec(kind=kind), context, lab.site, 0).detail == {"of": active}
+                continue
+            with pytest.raises(DirectionError, match="1 SAE features are active"):
+                found.draw(found.spec(kind=kind), context, lab.site, 0)
+
+
 def test_rotations_keep_ones_and_are_uniform_around_them() -> None:
     draws = np.array([rotation(np.random.default_rng(i), 4) for i in range(4000)])
     assert np.abs(draws @ np.ones(4) - 1).max() < 1e-12
@@ -169,8 +246,24 @@ def test_rotations_keep_ones_and_are_uniform_around_them() -> None:
 def test_error_controls_are_as_long_as_the_error(lab: Laboratory) -> None:
     error = np.linalg.norm(draw(lab, "sae-error").vector)
     for how in ("isotropic", "random", "mixture", "norm"):
-        assert np.linalg.norm(draw(lab, f"sae-error-{how}").vector) == pytest.approx(error, rel=1e-5)
+        control = draw(lab, f"sae-error-{how}")
+        assert np.linalg.norm(control.vector) == pytest.approx(error, rel=1e-5)
+        assert control.detail["length"] == pytest.approx(error, rel=1e-5)
     x = lab.site.vector.astype(np.float64)
+    rows = lab.population.vectors.astype(np.float64)
+
+    def normal(how: str, *shape: int) -> np.ndarray:
+        return stream(lab.seed, f"direction/sae-error-{how}@prompt", 0, 1).standard_normal(shape)
+
+    spread = (rows - rows.mean(0)) / np.sqrt(len(rows) - 1)
+    z, pair = normal("isotropic", len(x)), normal("mixture", 2, len(rows))
+    wanted = {
+        "isotropic": z - z.mean(),
+        "random": rows.mean(0) + normal("random", len(rows)) @ spread - x,
+        "mixture": (pair[0] - pair[1]) @ spread,
+    }
+    for how, vector in wanted.items():
+        assert close(draw(lab, f"sae-error-{how}", 1, count=2).vector, vector * error / np.linalg.norm(vector)), how
     norm = draw(lab, "sae-error-norm").vector.astype(np.float64)
     shrinks = np.linalg.norm(x + lab.features.error(lab.site)) < np.linalg.norm(x)
     assert norm @ x / np.linalg.norm(norm) / np.linalg.norm(x) == pytest.approx(-1 if shrinks else 1)
@@ -179,13 +272,38 @@ def test_error_controls_are_as_long_as_the_error(lab: Laboratory) -> None:
 def test_the_sae_of_a_steering_vector_is_the_difference_of_rebuilt_ends(lab: Laboratory, embedded: Model) -> None:
     ends = np.stack([states(embedded, text, 1)[-1] for text in (HAPPY, SAD)])
     rebuilt = lab.features.reconstruction(ends, np.zeros(2, "f4"))
-    assert close(draw(lab, "steering-sae", plus=HAPPY, minus=SAD).vector, rebuilt[0] - rebuilt[1], 1e-3)
+    found = draw(lab, "steering-sae", plus=HAPPY, minus=SAD)
+    assert close(found.vector, rebuilt[0] - rebuilt[1], 1e-3)
+    pair = np.stack([rebuilt[0] - rebuilt[1], ends[0] - ends[1]])
+    pair /= np.linalg.norm(pair, axis=1, keepdims=True)
+    assert found.detail["cosine_with_whole"] == pytest.approx(float(pair[0] @ pair[1]), abs=1e-4)
+
+
+def test_labels_of_chosen_features_name_a_few_and_count_many(lab: Laboratory) -> None:
+    many = draw(lab, "steering-features", plus=HAPPY, minus=SAD, positive=5, negative=1)
+    assert many.label.startswith("5 features + ")
+    some = many.detail["features"][:2]
+    few = draw(lab, "steering-features", plus=HAPPY, minus=SAD, features=some)
+    assert few.label.endswith(f" of {HAPPY!r} - {SAD!r}")
+    assert set(few.label.split(" of ")[0].split(" + ")) == {f"#{i}" for i in some}
+
+
+def test_prompts_that_cancel_have_no_cosine(lab: Laboratory) -> None:
+    assert draw(lab, "steering-sae", plus=HAPPY, minus=HAPPY).detail["cosine_with_whole"] == 0
+
+
+def test_a_term_that_goes_token_by_token_is_not_placed_at_one(lab: Laboratory) -> None:
+    by_token = {"kind": "steering", "plus": HAPPY, "minus": SAD, "align": "tokens"}
+    with pytest.raises(DirectionError, match="goes token by token itself"):
+        draw(lab, "sum", terms=[{**by_token, "token": 1}])
 
 
 def test_steering_token_by_token_needs_equally_long_prompts(lab: Laboratory, embedded: Model) -> None:
     found = draw(lab, "steering", plus=HAPPY, minus=SAD, align="tokens")
     plus, minus = states(embedded, HAPPY, 1), states(embedded, SAD, 1)
     assert close(found.vector, (plus[1:] - minus[1:]).mean(0), 1e-5)
+    assert found.label == f"{HAPPY!r} - {SAD!r}, token by token"
+    assert draw(lab, "steering", plus=[HAPPY, "One day"], minus=SAD).label == f"mean of 2 prompts - {SAD!r}"
     with pytest.raises(DirectionError, match=r"'She was sad' has 3 tokens and another 4"):
         draw(lab, "steering", plus=HAPPY, minus="She was sad", align="tokens")
 
@@ -195,6 +313,16 @@ def test_class_means_are_means_over_prompts(lab: Laboratory, embedded: Model) ->
     found = draw(lab, "class-mean", plus=plus, minus=minus)
     means = [np.mean([states(embedded, t, 1)[-1] for t in side], axis=0) for side in (plus, minus)]
     assert close(found.vector, means[0] - means[1], 1e-5)
+    difference = means[0] - means[1]
+    length = float(np.linalg.norm(difference))
+    within = [np.var([states(embedded, t, 1)[-1] @ difference / length for t in side]) for side in (plus, minus)]
+    assert found.detail["separation"] == pytest.approx(length / np.sqrt(np.mean(within)), rel=1e-4)
+    one_each = draw(lab, "class-mean", plus=[HAPPY], minus=[SAD])
+    assert one_each.detail["separation"] is None
+    with pytest.raises(RecipeError, match=r"directions\.0\.minus"):
+        draw(lab, "class-mean", plus=[HAPPY], minus=[])
+    with pytest.raises(RecipeError, match=r"directions\.0\.plus"):
+        draw(lab, "class-mean", plus=[HAPPY, ""], minus=[SAD])
 
 
 def test_interpolation_mixes_targets_before_the_base_is_subtracted(lab: Laboratory, embedded: Model) -> None:
@@ -207,6 +335,17 @@ def test_interpolation_mixes_targets_before_the_base_is_subtracted(lab: Laborato
     assert close(lab.site.vector + drawn.vector, lab.population.vectors[rows].mean(0), 1e-5)
     mixed = [draw(lab, "interpolation", i, count=400).detail["targets"] for i in (0, 399)]
     assert [set(c) - {"kind", "weight"} for c in mixed[1]] == [{"population_row"}, {"random"}], "a member each"
+    one = draw(lab, "interpolation", 1, targets=[{"prompt": "One day"}, {"kind": "real-other"}], count=2)
+    assert one.detail["targets"][1]["population_row"] == draw(lab, "real-other", 1, count=2).detail["population_row"]
+    randoms = draw(lab, "interpolation", 1, targets=[{"kind": "random"}] * 2, count=2)
+    rows = lab.population.vectors.astype(np.float64)
+    z = [stream(lab.seed, "direction/interpolation@prompt", 0, i).standard_normal(len(rows)) for i in (3, 4)]
+    target = rows.mean(0) + (z[0] + z[1]) / 2 @ (rows - rows.mean(0)) / np.sqrt(len(rows) - 1)
+    assert close(lab.site.vector + randoms.vector, target)
+    both = {"targets": [{"prompt": "One day"}, {"kind": "random"}]}
+    for options, count, prompts in ((both, 16, ("One day",)), ({"targets": targets}, 1, ("The dog ran", "One day"))):
+        spec = DIRECTIONS["interpolation"].spec(kind="interpolation", **options)
+        assert (spec.count, spec.prompts, spec.drawn) == (count, prompts, count > 1)
     with pytest.raises(RecipeError, match="list of 1 to 3 tables"):
         draw(lab, "interpolation", targets=[{}] * 4)
     with pytest.raises(RecipeError, match="must not all be 0"):
@@ -227,6 +366,7 @@ def test_embeddings_and_neurons_are_the_models_own_weights(lab: Laboratory, embe
     )
     assert close(draw(lab, "token-embedding", plus=" girl").vector, centred(table[ids[0]] - table.mean(0)))
     out = draw(lab, "mlp-neuron", layer=2, index=5)
+    assert out.detail == {"layer": 2, "neuron": 5, "side": "out"}
     assert close(out.vector, centred(stored[f"{prefix}h.2.mlp.c_proj.weight"][5]))
     read = draw(lab, "mlp-neuron", layer=2, index=5, side="in")
     expected = centred(stored[f"{prefix}h.2.mlp.c_fc.weight"][:, 5] * stored[f"{prefix}h.2.ln_2.weight"])
@@ -259,6 +399,9 @@ def test_principal_components_are_those_of_the_covariance(lab: Laboratory) -> No
     first = draw(lab, "principal-component", 0, count=3)
     assert np.linalg.norm(first.vector) == pytest.approx(np.sqrt(values[-1]), rel=1e-5)
     assert abs(first.vector @ vectors[:, -1]) == pytest.approx(np.sqrt(values[-1]), rel=1e-5)
+    assert first.detail["component"] == 0
+    assert np.array_equal(draw(lab, "principal-component", index=0).vector, first.vector)
+    assert first.detail["share_of_variance"] == pytest.approx(values[-1] / values.sum(), rel=1e-5)
     assert np.array_equal(
         draw(lab, "principal-component", index=2).vector, draw(lab, "principal-component", 2, count=3).vector
     )
@@ -281,6 +424,18 @@ def test_the_null_space_of_what_comes_next_has_no_effect_at_all(embedded: Model,
     weight = embedded.layers[2].mlp.c_proj.weight.detach().double().numpy()
     null = draw(lab, "null-space").vector.astype(np.float64)
     assert np.abs(null @ weight).max() < 1e-5 * np.linalg.norm(null)
+    rows = lab.population.vectors.astype(np.float64)
+    whole = {"isotropic": stream(lab.seed, "direction/null-space@prompt", 0, 1).standard_normal(len(null))}
+    z = stream(lab.seed, "direction/null-space@prompt", 0, 1).standard_normal((2, len(rows)))
+    whole["random-mixture"] = (z[0] - z[1]) @ (rows - rows.mean(0)) / np.sqrt(len(rows) - 1)
+    for of, vector in whole.items():
+        parts = [draw(lab, f"{part}-space", 1, of=of, count=2) for part in ("null", "causal")]
+        assert close(parts[0].vector + parts[1].vector, vector)
+        assert abs(parts[0].vector @ parts[1].vector) < 1e-5 * (vector @ vector)
+        for part in parts:
+            assert part.vector.dtype == np.float32
+            share = np.linalg.norm(part.vector) / np.linalg.norm(vector)
+            assert part.detail["share_of_length"] == pytest.approx(share, rel=1e-4)
     with pytest.raises(DirectionError, match=r"Write at blocks\.1\.mlp\.hook_post"):
         draw(lab_of(embedded, workshop), "null-space")
 
@@ -297,6 +452,12 @@ def test_directions_come_from_files_that_fit(lab: Laboratory, tmp_path) -> None:
     half = {"h": torch.from_numpy(rows[0]).to(torch.bfloat16)}
     save_torch(half, tmp_path / "half.safetensors")
     assert close(draw(lab, "file", path=str(tmp_path / "half.safetensors")).vector, rows[0] - rows[0].mean(), 0.02)
+    hook = "blocks.1.hook_resid_pre"
+    save_file({hook: rows[:1]}, tmp_path / "ours.safetensors", {"dirscope": '{"format": 1}'})
+    for options, label in (({"key": hook}, hook), ({}, "ours")):
+        found = draw(lab, "file", path=str(tmp_path / "ours.safetensors"), **options)
+        assert found.label == label
+        assert close(found.vector, rows[0] - rows[0].mean(), 1e-6)
     np.save(tmp_path / "huge.npy", np.arange(256) * 1e300)
     np.save(tmp_path / "wide.npy", np.ones(300))
     np.save(tmp_path / "ones.npy", np.ones(256))
@@ -315,6 +476,7 @@ def test_directions_come_from_files_that_fit(lab: Laboratory, tmp_path) -> None:
         ("objects.npy", {}, "damaged or no vector file"),
         ("cut.safetensors", {}, "damaged or no vector file"),
         ("empty.npy", {}, "damaged or no vector file"),
+        ("half.safetensors", {"key": "x"}, "holds h: name one with key"),
         ("evil.pt", {}, "pickles are never opened"),
         ("none.npy", {}, "No such file"),
         ("two.safetensors", {}, "holds a, b: name one with key"),
@@ -340,6 +502,27 @@ def test_features_can_be_projected_out_of_any_direction(lab: Laboratory) -> None
     assert found.detail["share_left"] == pytest.approx(np.linalg.norm(found.vector) / np.linalg.norm(plain.vector))
     with pytest.raises(DirectionError, match="Nothing is left"):
         draw(lab, "sae-feature", index=3, project_out=[3])
+
+
+def test_features_are_projected_out_of_every_row_of_a_direction(lab: Laboratory) -> None:
+    options = {"plus": HAPPY, "minus": SAD, "align": "tokens"}
+    plain, found = draw(lab, "steering", **options), draw(lab, "steering", **options, project_out=[3, 700])
+    basis = np.linalg.qr(decoder(lab)[[3, 700]].T)[0]
+    (before,), (after,) = plain.rows.values(), found.rows.values()
+    assert close(after, before - before @ basis @ basis.T)
+    assert close(found.vector, after.mean(0), 1e-5)
+    longest = [np.linalg.norm(rows, axis=1).max() for rows in (after, before)]
+    assert found.detail["share_left"] == pytest.approx(longest[0] / longest[1], rel=1e-4)
+
+
+def test_a_hook_whose_row_is_all_projected_out_leaves_the_others(lab: Laboratory) -> None:
+    row, kept = decoder(lab)[3], np.random.default_rng(0).standard_normal(256)
+    parts = {"blocks.1.hook_resid_pre": packed(5 * row), "blocks.2.hook_resid_pre": packed(kept)}
+    found = draw(lab, "vector", parts=parts, project_out=[3])
+    left = kept - kept.mean() - (kept @ row) / (row @ row) * row
+    assert close(found.rows["blocks.2.hook_resid_pre"], left[None])
+    assert close(found.rows["blocks.1.hook_resid_pre"], np.zeros((1, 256)))
+    assert found.detail["share_left"] == pytest.approx(np.linalg.norm(left) / np.linalg.norm(kept - kept.mean()))
 
 
 def test_rows_without_length_take_nothing_away() -> None:
@@ -378,6 +561,57 @@ def test_rebuilt_bases_are_what_the_sae_makes_of_real_ones(embedded: Model, work
     assert all(b.token_ids == lab.where.token_ids and "latents" in b.detail for b in synthetic)
 
 
+@pytest.mark.parametrize(
+    ("kind", "options", "wrong"),
+    [
+        ("random", {}, {"count": 0}),
+        ("random", {}, {"project_out": [-1]}),
+        ("class-mean", {"plus": [HAPPY], "minus": [SAD]}, {"plus": []}),
+        ("combination", {"features": [3]}, {"features": []}),
+        ("combination", {"features": [3]}, {"features": [-1]}),
+        ("combination", {"features": [3]}, {"features": [3, 3]}),
+        ("sae-feature", {}, {"index": -1}),
+        ("sae-feature", {}, {"count": 0}),
+        ("sae-feature", {"index": 3}, {"count": 2}),
+        ("principal-component", {}, {"index": -1}),
+        ("principal-component", {}, {"count": 0}),
+        ("principal-component", {"index": 3}, {"count": 2}),
+        ("mlp-neuron", {"layer": 0, "index": 0}, {"layer": -1}),
+        ("mlp-neuron", {"layer": 0, "index": 0}, {"index": -1}),
+        ("real-other", {}, {"prompt": ""}),
+        ("real-other", {"prompt": HAPPY}, {"count": 2}),
+        ("file", {"path": "a.npy"}, {"path": ""}),
+        ("file", {"path": "a.npy"}, {"key": ""}),
+        ("file", {"path": "a.npy"}, {"row": -1}),
+        ("steering", {"plus": HAPPY, "minus": SAD}, {"plus": ""}),
+        ("steering", {"plus": HAPPY, "minus": SAD}, {"minus": []}),
+        ("steering", {"plus": HAPPY, "minus": SAD}, {"minus": [SAD, ""]}),
+        ("steering-features", {"plus": HAPPY, "minus": SAD}, {"features": []}),
+        ("steering-features", {"plus": HAPPY, "minus": SAD}, {"features": [-1]}),
+        ("steering-features", {"plus": HAPPY, "minus": SAD}, {"positive": -1}),
+        ("steering-features", {"plus": HAPPY, "minus": SAD}, {"negative": -1}),
+        ("steering-features", {"plus": HAPPY, "minus": SAD}, {"max_rate": 0.0}),
+        ("steering-features", {"plus": HAPPY, "minus": SAD}, {"max_rate": 1.5}),
+        ("token-embedding", {"plus": " girl"}, {"plus": ""}),
+        ("token-embedding", {"plus": " girl"}, {"minus": ""}),
+        ("vector", {"data": packed(np.ones(256))}, {"tokens": 0}),
+        ("interpolation", {}, {"targets": []}),
+        ("interpolation", {}, {"targets": [{"weight": -1.0}]}),
+        ("interpolation", {}, {"targets": [{"kind": "random", "prompt": HAPPY}]}),
+        ("sum", {"terms": [{"kind": "isotropic"}]}, {"terms": []}),
+        ("sum", {"terms": [{"kind": "isotropic"}]}, {"terms": [{"kind": "isotropic", "token": -1}]}),
+        ("sum", {"terms": [{"kind": "isotropic"}]}, {"terms": [{"kind": "isotropic", "count": 2}]}),
+    ],
+)
+def test_options_out_of_range_are_refused_by_name(kind: str, options: dict, wrong: dict) -> None:
+    def parse(**given) -> None:
+        parse_recipe({"site": {"prompt": PROMPT}, "directions": [{"kind": kind, **given}]})
+
+    parse(**options)
+    with pytest.raises(RecipeError, match=r"directions\.0"):
+        parse(**{**options, **wrong})
+
+
 def test_every_kind_runs_and_is_recorded(embedded: Model, workshop: Workshop, tmp_path) -> None:
     import tomllib
 
@@ -390,6 +624,8 @@ def test_every_kind_runs_and_is_recorded(embedded: Model, workshop: Workshop, tm
         if DIRECTIONS[spec["kind"]].spec.model_fields["count"].default > 1:
             spec["count"] = 1
     lab = lab_of(embedded, workshop, bases=[{"kind": k} for k in BASES], directions=directions, path={"steps": 2})
+    drawn = [lab.draw(spec, lab.site, i) for spec, i in lab.direction_order]
+    assert [(d.kind, d.vector.dtype, d.vector.shape) for d in drawn] == [(k.name, np.float32, (256,)) for k in kinds]
     curves = [e for e in lab.experiment.run(lab) if isinstance(e, CurveResult)]
     assert {c.summary.kind for c in curves} == {k.name for k in kinds}
     assert len({c.summary.base_kind for c in curves}) == len(BASES)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from engine import metrics
+from tests.reference import js
 
 
 def decimal_kl(base: list[float], other: list[float]) -> float:
@@ -47,6 +48,17 @@ def test_kl_does_not_overflow_when_a_token_is_ruled_out() -> None:
     assert float(metrics.kl(base, other)) == pytest.approx(1000)
 
 
+@pytest.mark.parametrize("up", [60.0, 78.0, 85.0, 95.0])
+def test_kl_keeps_its_digits_where_expm1_would_overflow(up: float) -> None:
+    """A token of hardly any probability rises so far that float32 has no exponential for it."""
+    base = torch.tensor([0.0, 0.25, -200.0])
+    rows = base + torch.tensor([[1000.0, 1000.5, 1000.25 + up]])
+    expected = decimal_kl(base.tolist(), rows[0].tolist())
+    assert float(metrics.kl(base, rows)) == pytest.approx(expected, abs=1e-6 * math.sqrt(2 * expected))
+    rows = torch.cat([base[None], rows])
+    assert metrics.kl(base, rows).tolist() == pytest.approx([0, expected], abs=1e-6 * math.sqrt(2 * expected))
+
+
 def test_kl_ignores_a_constant_on_all_logits() -> None:
     base, other = torch.randn(30), torch.randn(2, 30)
     assert torch.allclose(metrics.kl(base, other), metrics.kl(base + 5, other - 7), atol=1e-5)
@@ -55,6 +67,30 @@ def test_kl_ignores_a_constant_on_all_logits() -> None:
 def test_js_of_disjoint_distributions_is_ln_2() -> None:
     base, other = torch.tensor([0.0, -1e4]), torch.tensor([[-1e4, 0.0]])
     assert float(metrics.js(base, other)) == pytest.approx(math.log(2))
+
+
+def test_js_of_float32_logits_is_the_textbook_one_in_float64_and_never_negative() -> None:
+    rng = torch.Generator().manual_seed(6)
+    base = torch.randn(500, generator=rng) * 3
+    rows = base + torch.tensor([[1e-4], [1e-2], [1.0]]) * torch.randn(3, 500, generator=rng)
+    expected = [js(base.double(), row) for row in rows.double()]
+    assert metrics.js(base, rows).tolist() == pytest.approx(expected, rel=1e-6)
+    near = base.double() + 1e-10 * torch.randn(200, 500, generator=rng)
+    assert float(metrics.js(base.double(), near).min()) >= 0
+
+
+def test_entropy_of_a_uniform_and_a_skewed_distribution() -> None:
+    logits = torch.tensor([[0.0] * 8, [math.log(2), 0, 0] + [-math.inf] * 5]).clamp_min(-1e4)
+    assert metrics.entropy(logits).tolist() == pytest.approx([math.log(8), 1.5 * math.log(2)], rel=1e-6)
+
+
+def test_every_metric_comes_in_float64() -> None:
+    base, rows = torch.randn(10), torch.randn(3, 10)
+    for metric in (metrics.kl, metrics.js, metrics.top1_flip, metrics.margin, metrics.norm, metrics.flips, metrics.l2):
+        assert metric(base, rows).dtype == torch.float64, metric.__name__
+    for metric in (metrics.cosine, metrics.fisher_form):
+        assert metric(base, rows).dtype == torch.float64, metric.__name__
+    assert metrics.entropy(rows).dtype == metrics.top_tokens(rows, 2)[1].dtype == torch.float64
 
 
 def test_fisher_form_of_a_linear_softmax_is_the_closed_form() -> None:
@@ -67,6 +103,9 @@ def test_fisher_form_of_a_linear_softmax_is_the_closed_form() -> None:
     fisher = w.T @ (torch.diag(p) - torch.outer(p, p)) @ w
     expected = torch.einsum("ni,ij,nj->n", u, fisher, u)
     assert torch.allclose(metrics.fisher_form(w @ x, u @ w.T), expected, rtol=1e-12)
+    logits, tangents = (w @ x).float(), (u @ w.T).float()
+    in_float64 = metrics.fisher_form(logits.double(), tangents.double())
+    assert torch.allclose(metrics.fisher_form(logits, tangents), in_float64, rtol=1e-12)
 
 
 def test_l2_cosine_and_flips_of_known_vectors() -> None:
@@ -74,6 +113,10 @@ def test_l2_cosine_and_flips_of_known_vectors() -> None:
     rows = torch.tensor([[3.0, 4.0], [4.0, -3.0], [-6.0, -8.0]])
     assert metrics.l2(base, rows).tolist() == pytest.approx([0, math.sqrt(50), 15])
     assert metrics.cosine(base, rows).tolist() == pytest.approx([1, 0, -1])
+    assert metrics.cosine(base, torch.tensor([[5.0, 0.0], [0.0, -0.1]])).tolist() == pytest.approx([0.6, -0.8])
+    parallel = torch.randn(200, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    assert max(float(metrics.cosine(row, 3 * row[None])) for row in parallel) == 1, "rounding leads not beyond 1"
+    assert min(float(metrics.cosine(row, -3 * row[None])) for row in parallel) == -1
     assert metrics.top1_flip(base, rows).tolist() == [0, 1, 1]
 
 
@@ -110,3 +153,6 @@ def test_top_tokens_are_sorted_softmax_probabilities() -> None:
     assert ids.tolist() == [[1, 2]]
     total = math.exp(2) + math.exp(1) + 1
     assert probabilities[0].tolist() == pytest.approx([math.exp(2) / total, math.exp(1) / total])
+    ids, probabilities = metrics.top_tokens(torch.tensor([[0.0, 2.0, 1.0], [5.0, 5.0, 50.0]]), 9)
+    assert ids[:, 0].tolist() == [1, 2]
+    assert probabilities.sum(-1).tolist() == pytest.approx([1, 1]), "no more ranks than tokens, each row by itself"

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from engine import texts
-from engine.errors import LoadError, RecipeError
+from engine.errors import LoadError, RecipeError, Stopped
+from engine.hooks import parse_hook
 from engine.laboratory import Laboratory
 from engine.models import Model
+from engine.randomness import stream
 from engine.recipe import PopulationSection, parse_recipe
-from engine.statistics import Window, cut_windows, population_index, summarise
+from engine.statistics import Window, cut_windows, population_index, read_windows, summarise
 from engine.texts import read_texts
 from engine.workshop import Workshop
 
@@ -25,6 +28,19 @@ def test_windows_are_different_and_cut_inside_one_text() -> None:
     assert (windows[:, 0] == 7).all()
     assert (np.diff(windows[:, 1:], axis=1) == 1).all()
     assert len({tuple(w) for w in windows}) == 200
+
+
+def test_windows_come_in_seeded_order_and_all_of_them_where_enough_are_asked_for() -> None:
+    texts = [*TEXTS, np.arange(4, dtype=np.int32)]
+    windows = cut_windows(texts, Window(n_tokens=6, bos=7, index=5), n=10_000, seed=3)
+    every = np.array([(7, *range(start + i, start + i + 5)) for start in range(100, 1100, 100) for i in range(36)])
+    assert np.array_equal(windows, every[stream(3, "population/offsets").permutation(len(every))])
+    assert windows.dtype == np.int32, "what the population's hash is of"
+
+
+def test_windows_that_differ_at_the_read_index_alone_are_different() -> None:
+    texts = [np.array([1, 2, last, 9], np.int32) for last in (3, 5, 7)]
+    assert sorted(cut_windows(texts, Window(4, None, 2), n=10, seed=0)[:, 2].tolist()) == [3, 5, 7]
 
 
 def test_windows_start_anywhere_in_a_text() -> None:
@@ -48,6 +64,16 @@ def test_asking_for_more_windows_keeps_the_earlier_ones() -> None:
 def test_too_few_windows_are_refused() -> None:
     with pytest.raises(RecipeError, match="too short"):
         cut_windows(TEXTS, Window(41, None, 40), n=10, seed=0)
+    with pytest.raises(RecipeError, match="has 0 different windows"):
+        cut_windows([], Window(4, None, 3), n=10, seed=0)
+    with pytest.raises(RecipeError, match="has 2 different windows"):
+        cut_windows(TEXTS[:2], Window(40, None, 39), n=10, seed=0)
+    assert len(cut_windows(TEXTS[:3], Window(40, None, 39), n=10, seed=0)) == 3
+
+
+def typical_distance(vectors: np.ndarray, seed: int = 0) -> float:
+    n = len(vectors)
+    return summarise(vectors, np.zeros(n, np.float32), np.zeros((n, 2), np.int32), 1, seed).typical_distance
 
 
 def test_typical_distance_is_the_median_over_pairs() -> None:
@@ -56,14 +82,31 @@ def test_typical_distance_is_the_median_over_pairs() -> None:
     population = summarise(vectors, np.zeros(400, np.float32), np.zeros((400, 2), np.int32), 1, seed=0)
     # Distances of standard normal vectors concentrate at sqrt(2 d).
     assert population.typical_distance == pytest.approx(np.sqrt(600), rel=0.01)
+    angles = np.linspace(0, 2 * np.pi, 400, endpoint=False)
+    circle = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+    # Half of all chords of a circle span more than a right angle.
+    assert typical_distance(circle) == pytest.approx(np.sqrt(2), rel=0.1)
+    outliers = np.where(np.arange(100) < 2, 1000.0, np.arange(100) % 2)[:, None].astype(np.float32)
+    assert typical_distance(outliers) <= 1, "any two, not all with the same"
+    two = np.array([[5.0], [6.0]], np.float32)
+    assert {typical_distance(two, seed) for seed in range(8)} == {1}, "nothing is paired with itself"
+
+
+def test_a_population_is_named_by_the_token_ids_of_its_windows() -> None:
+    vectors, windows = np.ones((4, 2), np.float32), np.arange(12, dtype=np.int32).reshape(4, 3)
+    named = summarise(vectors, np.zeros(4, np.float32), windows, 1, seed=0).hash
+    tokens = b"".join(token.to_bytes(4, "little") for token in range(12))
+    assert named == hashlib.blake2b(tokens, digest_size=16).hexdigest()
+    assert summarise(vectors + 1, np.zeros(4, np.float32), np.asfortranarray(windows), 1, seed=9).hash == named
 
 
 def test_a_small_population_is_warned_about() -> None:
-    vectors = np.random.default_rng(0).standard_normal((50, 30)).astype(np.float32)
-    assert (
-        "2 x d_model = 60"
-        in summarise(vectors, np.zeros(50, np.float32), np.zeros((50, 2), np.int32), 1, seed=0).warnings[0]
-    )
+    vectors = np.random.default_rng(0).standard_normal((60, 30)).astype(np.float32)
+    for n in (50, 59, 60):
+        windows = np.zeros((n, 2), np.int32)
+        made = summarise(vectors[:n], np.zeros(n, np.float32), windows, 1, seed=0, warnings=("first",))
+        assert made.warnings[0] == "first"
+        assert ["2 x d_model = 60" in warning for warning in made.warnings[1:]] == [True] * (n < 60)
 
 
 def test_bos_position_reads_its_population_next_door() -> None:
@@ -80,6 +123,23 @@ def test_population_vectors_are_activations_of_their_windows(embedded: Model) ->
         ids = embedded.tensor([lab.population.token_ids[row].tolist()])
         state = embedded.network.transformer(input_ids=ids, output_hidden_states=True).hidden_states[1][0, 3]
         assert np.abs(lab.population.vectors[row] - (state - state.mean()).numpy()).max() < 1e-5
+        assert lab.population.means[row] == pytest.approx(float(state.mean()), rel=1e-4, abs=1e-6)
+
+
+def test_a_basis_that_removes_no_mean_has_none_to_keep(llama: Model) -> None:
+    recipe = parse_recipe({"site": {"prompt": "One day a cat sat", "position": 3}, "population": {"n": 40}})
+    population = Laboratory(llama, recipe, Workshop()).population
+    assert not population.means.any()
+    assert np.abs(population.vectors.mean(1)).max() > 1e-3
+
+
+def test_reading_windows_can_be_stopped(embedded: Model) -> None:
+    def stop() -> None:
+        raise Stopped
+
+    windows = cut_windows(TEXTS, Window(6, None, 5), n=4, seed=0)
+    with pytest.raises(Stopped):
+        read_windows(embedded, parse_hook("blocks.1.hook_resid_pre", 6), windows, 5, stop)
 
 
 def test_the_bases_own_tokens_are_dropped(embedded: Model) -> None:

@@ -17,9 +17,10 @@ from engine.protocol import Held
 from engine.questions.features import ActiveFeatures, FeatureCard, FindFeatures
 from engine.questions.null import AgainstNulls
 from engine.questions.watch import WatchFeatures
+from engine.randomness import stream
 from engine.recipe import parse_recipe
 from engine.results import CurveResult, Note, RowResult
-from engine.thresholds import BEYOND, empirical_p, null_vectors, thresholds
+from engine.thresholds import BEYOND, empirical_p, in_order, null_vectors, ordered_thresholds, thresholds
 from engine.workshop import Workshop
 
 PROMPT = "Once upon a time, there was a little girl who"
@@ -45,6 +46,22 @@ def test_a_threshold_without_its_curve_is_that_of_the_curve(embedded: Model, wor
     assert [found[i] for i in range(6)] == [c.summary.threshold for c in curves]
 
 
+def test_curvature_without_a_curve_is_that_of_the_curve_and_blocks_come_in_order(
+    embedded: Model, workshop: Workshop
+) -> None:
+    lab = lab_of(embedded, workshop, directions=[{"kind": "isotropic", "count": 35}], path={"steps": 4})
+    curves = [e for e in lab.experiment.run(lab) if isinstance(e, CurveResult)]
+    vectors = [c.direction for c in sorted(curves, key=lambda c: c.summary.curve)]
+    fisher = [c.summary.fisher for c in sorted(curves, key=lambda c: c.summary.curve)]
+    whole = list(in_order(lab, lab.site, vectors, ["a direction"] * 35))
+    assert [place for place, _ in whole] == list(range(35))
+    assert [found.fisher for _, found in whole] == pytest.approx(fisher, rel=1e-4)
+    assert list(in_order(lab, lab.site, vectors, ["a direction"] * 35, 33)) == whole[33:]
+    assert dict(ordered_thresholds(lab, lab.site, vectors[:3], ["a direction"] * 3)) == {
+        place: found.threshold for place, found in whole[:3]
+    }
+
+
 def test_an_empirical_p_counts_the_observed_one() -> None:
     assert empirical_p(1.0, [2.0, 3.0, None]) == 0.25
     assert empirical_p(2.0, [2.0, 3.0, None]) == 0.5
@@ -59,6 +76,11 @@ def test_nulls_are_not_what_the_recipe_draws(embedded: Model, workshop: Workshop
     drawn = [lab.draw(spec, lab.site, i).vector for spec, i in lab.direction_order]
     assert not any(np.array_equal(a, b) for a in nulls for b in drawn)
     assert np.array_equal(nulls[1], lab.draw(lab.recipe.directions[0], lab.site, BEYOND + 1).vector)
+    toward = null_vectors(lab, lab.site, "toward", 2)[1]
+    z = stream(lab.seed, "direction/random@prompt", 0, BEYOND + 1).standard_normal(len(lab.population.vectors))
+    a = lab.population.vectors.astype(np.float64)
+    target = a.mean(0) + z @ (a - a.mean(0)) / np.sqrt(len(a) - 1)
+    assert np.abs(toward - (target - lab.site.vector)).max() < 1e-4
 
 
 def test_thresholds_at_lengths_of_their_own_are_refused(embedded: Model, workshop: Workshop) -> None:
