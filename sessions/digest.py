@@ -281,5 +281,6 @@ def _cell(value: Any) -> str:
 
 def aligned(table: Sequence[Sequence[str]]) -> list[str]:
     """Rows of cells as lines of text, each column as wide as its widest cell."""
-    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
-    return ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in table]
+    shown = [[printable(cell) for cell in row] for row in table]
+    widths = [max(len(row[i]) for row in shown) for i in range(len(shown[0]))]
+    return ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in shown]

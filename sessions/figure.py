@@ -57,19 +57,22 @@ def draw_figure(charts: Sequence[Drawable], file: Path, title: str) -> None:
     plt = _pyplot()
     # Element ids are random unless they are salted: the same run gives the same file.
     plt.rcParams["svg.hashsalt"] = "dirscope"
+    plt.rcParams["text.parse_math"] = False  # a prompt about $5 and $6 is no formula
     figure, axes = plt.subplots(
         1, len(charts), figsize=(WIDTH * len(charts), HEIGHT), layout="constrained", squeeze=False
     )
-    for chart, axis in zip(charts, axes[0], strict=True):
-        if isinstance(chart, HeatMap):
-            _heat(figure, axis, chart)
-        elif isinstance(chart, Surface):
-            _surface(figure, axis, chart)
-        else:
-            _chart(axis, chart)
-    figure.suptitle("\n".join(textwrap.wrap(title, TITLE * len(charts))), fontsize="small")
-    figure.savefig(file, dpi=150, metadata={"Date": None} if file.suffix.lower() == ".svg" else None)
-    plt.close(figure)
+    try:
+        for chart, axis in zip(charts, axes[0], strict=True):
+            if isinstance(chart, HeatMap):
+                _heat(figure, axis, chart)
+            elif isinstance(chart, Surface):
+                _surface(figure, axis, chart)
+            else:
+                _chart(axis, chart)
+        figure.suptitle("\n".join(textwrap.wrap(title, TITLE * len(charts))), fontsize="small")
+        figure.savefig(file, dpi=150, metadata={"Date": None} if file.suffix.lower() == ".svg" else None)
+    finally:
+        plt.close(figure)
 
 
 def _colour(rgb: RGB) -> tuple[float, float, float]:

@@ -167,7 +167,10 @@ def _marks(picture: Picture, curve: CurveResult, view: View, bottom: float, leve
     if native <= float(curve.coordinate[-1]):
         at = converted(picture, curve, native, view.axis)
         if at is not None:
-            marks.append(Mark(at, bottom, "+" if view.ascii else "▴", style.rgb))
+            # Of an SAE feature: as far as its contribution goes is twice it, and the other way none of it.
+            features = {"+": "2", "-": "0"} if curve.detail.get("vector") == "decoder" else {}
+            usual = "+" if view.ascii else "▴"
+            marks.append(Mark(at, bottom, features.get(str(curve.detail.get("sign")), usual), style.rgb))
     crossed = converted(picture, curve, summary.threshold, view.axis)
     if view.metric == "kl" and crossed is not None:
         marks.append(Mark(crossed, level, "o" if view.ascii else "●", style.rgb))

@@ -27,8 +27,8 @@ from tui.app import DirscopeApp
 
 EDITS: Final = 2880
 LOOKS: Final = 40
-WARM: Final = 4
-"""Looks before the first that counts: caches fill, and torch takes what it keeps."""
+WARM: Final = 600
+"""Edits before the first look that counts: caches fill, undo has its 500 steps, and torch takes what it keeps."""
 KEYS: Final = ("g", "left", "g", "s", "m", "right", "g", "z", "s", "A", "g", "P", "left", "g", "right", "g")
 PROMPTS: Final = (
     "Once upon a time, there was a little girl who",
@@ -105,10 +105,10 @@ def main() -> None:
                 return await use(app, pilot, arguments.edits, Path(place))
 
         looks = asyncio.run(run())
-    first, last = looks[min(WARM, len(looks) - 1)], looks[-1]
+    first, last = next((look for look in looks if look["edits"] >= WARM), looks[-1]), looks[-1]
     growth = {name: last[name] / first[name] - 1 for name in ("app MB", "worker MB", "app files", "worker files")}
     print({name: f"{share:+.1%}" for name, share in growth.items()})
-    arguments.out.write_text(json.dumps({"growth": growth, "first": first, "last": last}, indent=1))
+    arguments.out.write_text(json.dumps({"growth": growth, "first": first, "last": last, "looks": looks}, indent=1))
 
 
 if __name__ == "__main__":

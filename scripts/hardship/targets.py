@@ -216,8 +216,8 @@ def targets(place: Path) -> dict[str, tuple[Target, float]]:
         "session": (a_session, 2),
         "archive": (an_archive, 3),
         "vector file": (a_vector, 3),
-        "SAE": (an_sae, 0.6),
-        "model": (a_model, 0.25),
+        "SAE": (an_sae, 0.3),
+        "model": (a_model, 0.1),
         "settings": (settings, 2),
         "texts": (texts, 0.5),
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -55,3 +57,19 @@ def test_a_curve_that_stays_at_zero_has_no_share() -> None:
     lines = one_chart(picture(0.0, 2), View("share")).lines
     assert len(lines) == 1
     assert not np.asarray(lines[0].y).any()
+
+
+@pytest.mark.parametrize(("detail", "mark"), [
+    ({}, "▴"),
+    ({"sign": "+", "vector": "encoder"}, "▴"),
+    ({"sign": "+", "vector": "decoder"}, "2"),
+    ({"sign": "-", "vector": "decoder"}, "0"),
+])  # fmt: skip
+def test_the_native_length_is_marked_and_of_a_feature_what_becomes_of_it_there(detail: dict, mark: str) -> None:
+    plain = picture(20.0, 6)
+    (curve,) = plain.curves
+    native = curve.summary.native_norm
+    assert native <= X[-1]
+    shown = replace(plain, curves=(replace(curve, detail=detail),))
+    marks = [m for m in one_chart(shown, View("kl")).marks if m.character != "●"]
+    assert [(m.character, m.x) for m in marks if m.character != "◆"] == [(mark, native)]

@@ -36,6 +36,7 @@ KL, L2, cosine or KL as a share of its end along each direction; a letter at a c
 - **up / down** select another curve; the readout and the next tokens follow it
 - dotted: the quadratic (Fisher) prediction, what any smooth model does near the base
 - ● the threshold of each curve, ▴ the native length of each direction, ◆ the cursor
+- at an SAE feature's own length, 2 doubles it, and 0 ablates it where the sign is -
 - the horizontal line is the threshold level; the faint vertical one the typical distance between real activations
 """
     BINDINGS: ClassVar[list[BindingType]] = [
