@@ -20,6 +20,9 @@ Vector = NDArray[np.float32]
 SAME: Final = 1e-6
 """Two vectors closer than this share of their length are one (float32: 6e-8)."""
 
+MOST: Final = 1_000_000
+"""Draws of one table of a recipe; more is a slip, and would fill the memory before anything is computed."""
+
 
 @dataclass(frozen=True)
 class Population:

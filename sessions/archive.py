@@ -180,7 +180,7 @@ def _problems(infos: list[zipfile.ZipInfo], names: list[str]) -> Iterator[str]:
 
 def _copy_out(archive: zipfile.ZipFile, name: str, said: tuple[str, int], room: Path, file: Path) -> None:
     target = room / name
-    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_private(target.parent)
     seen, length = hashlib.sha256(), 0
     with archive.open(name) as read, os.fdopen(private(target, os.O_WRONLY | os.O_EXCL), "wb") as write:
         while chunk := read.read(CHUNK):

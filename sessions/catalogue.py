@@ -237,12 +237,14 @@ def show(folder: Path) -> list[str]:
     lines = [str(folder)]
     for path in run_folders(folder):
         run = read_run(path)
-        site, unit = run.info.get("site", {}), run.info.get("path", {}).get("unit", "")
+        site, unit = run.info["site"], run.info["path"]["unit"]
+        if not site["write"]:  # the model never loaded
+            site = {"position": run.recipe.site.position, "read": []}
         lines.append("")
         status = recorded_status(path, run.record) if run.status == "running" else run.status
         lines.append(f"{path.name}: {status}, {_size(run)}, {run.recipe.experiment}, {run.recipe.model.name}")
-        lines.append(f"prompt    {run.recipe.site.prompt!r}, position {site.get('position', run.recipe.site.position)}")
-        lines.append(f"hooks     {run.recipe.site.write} -> logits, {', '.join(site.get('read', []))}")
+        lines.append(f"prompt    {run.recipe.site.prompt!r}, position {site['position']}")
+        lines.append(f"hooks     {run.recipe.site.write} -> {', '.join(['logits', *site['read']])}")
         if run.mended:
             lines.append(f"mended    {', '.join(run.mended)}: lost or damaged, and read from the events")
         if run.curves:

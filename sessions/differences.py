@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from engine.printable import printable
+
 PLACES: Final = (
     ("device", ("device",)),
     ("processor", ("device_name",)),
@@ -29,7 +31,7 @@ UNSEEN: Final = ("textual", "plotext", "dirscope")
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Each thing that differs, with what it was and is; what one of the records does not say is passed over."""
-    return [f"{name} {_short(was)} -> {_short(is_)}" for name, was, is_ in _pairs(then, now) if was != is_]
+    return [f"{printable(name)} {_short(was)} -> {_short(is_)}" for name, was, is_ in _pairs(then, now) if was != is_]
 
 
 def _pairs(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
@@ -50,7 +52,7 @@ def _at(record: Mapping[str, Any], path: tuple[str, ...]) -> Any:
 
 
 def _short(value: Any) -> str:
-    text = str(value)
+    text = printable(str(value))
     return f"{text[:12]}..." if len(text) > 40 else text
 
 

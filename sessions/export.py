@@ -6,8 +6,10 @@ page about the run; svg and png are a picture of it; py computes one curve again
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,8 +110,13 @@ def markdown(run: Run) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _page(run: Run, file: Path, part: Part) -> None:
-    file.write_text(page(run, file, part.draw), encoding="utf-8")
+def _page(run: Run, file: Path, part: Part) -> str:
+    # Names and versions in a record may come from anywhere, and this is read on terminals too.
+    return "\n".join(printable(line) for line in page(run, file, part.draw).split("\n"))
+
+
+def _write_page(run: Run, file: Path, part: Part) -> None:
+    file.write_text(_page(run, file, part), encoding="utf-8")
 
 
 def _snippet(run: Run, file: Path, part: Part) -> None:
@@ -147,7 +154,7 @@ FORMATS: Final[dict[str, Callable[[Run, Path, Part], None]]] = {
     "csv": _csv,
     "parquet": _parquet,
     "jsonl": _jsonl,
-    "md": _page,
+    "md": _write_page,
     "svg": _figure,
     "png": _figure,
     "py": _snippet,
@@ -175,7 +182,15 @@ def export(folder: Path, form: str, file: Path, part: Part = Part()) -> None:
         raise RunFailedError(f"{folder} holds no results yet: there is nothing to export.")
     if not run.curves and form == "py":
         raise UsageError(f"{folder} holds tables and no curve: use csv, parquet, jsonl, md, svg or png.")
+    # Beside it first: what is there already is kept where the disk is full.
+    beside = file.with_name(f".{file.stem}.{os.getpid()}{file.suffix}")
     try:
-        FORMATS[form](run, file, part)
+        if form == "md":  # whose pictures go by its name
+            beside.write_text(_page(run, file, part), encoding="utf-8")
+        else:
+            FORMATS[form](run, beside, part)
+        os.replace(beside, file)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            beside.unlink()
         raise UsageError(f"Cannot write {file} ({error.strerror or error}): choose another --out.") from None

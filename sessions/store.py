@@ -148,6 +148,8 @@ class RunWriter:
         if occupied and again and never_began(folder):
             _empty(folder)
         elif occupied and not _cleared(folder):
+            if not folder.is_dir():
+                raise UsageError(f"{folder} is a file: --out is a directory for the run, so choose another.")
             raise UsageError(f"{folder} is not empty: choose another --out, or go on with that run with --resume.")
         make_private(folder)
         record: dict[str, Any] = {

@@ -103,7 +103,10 @@ def base_table(run: Run) -> pa.Table:
 
 def row_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     """The rows of a table that is not a ray."""
-    return pa.Table.from_pylist([dict(row) for row in rows])
+    try:
+        return pa.Table.from_pylist([dict(row) for row in rows])
+    except (pa.ArrowException, OverflowError, TypeError) as error:
+        raise RunFolderError(f"The rows of a table do not fit together: {error}.") from None
 
 
 def token_table(run: Run) -> pa.Table | None:

@@ -75,7 +75,7 @@ def _fill_main(parser: argparse.ArgumentParser) -> None:
     batch.add_argument("--format", choices=["text", "csv", "json", "jsonl"], default="text", dest="form",
                        help="what goes to stdout: the summary, or the events (jsonl)")  # fmt: skip
     batch.add_argument("--time-limit", metavar="S", type=float, help="stop after S seconds, keeping what is done")
-    batch.add_argument("--patience", metavar="S", type=float,
+    parser.add_argument("--patience", metavar="S", type=float,
                        help="take a worker that says nothing for S seconds for hung (default: 300)")  # fmt: skip
     batch.add_argument("--resume", action="store_true", help="go on with the stopped run in --out")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")

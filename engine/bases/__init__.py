@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from engine.drawing import Base, DrawContext, Vector, member, nth_other
+from engine.drawing import MOST, Base, DrawContext, Vector, member, nth_other
 from engine.errors import DirectionError
 from engine.randomness import stream
 from engine.registry import Registry
@@ -24,7 +24,7 @@ class BaseSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     kind: str
-    count: int = Field(1, ge=1, description="a whole number of at least 1")
+    count: int = Field(1, ge=1, le=MOST, description="a whole number from 1 to 1,000,000")
 
 
 class MadeSpec(BaseSpec):

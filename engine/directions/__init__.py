@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, Strict
 
-from engine.drawing import Base, Direction, DrawContext
+from engine.drawing import MOST, Base, Direction, DrawContext
 from engine.registry import Registry
 
 
@@ -23,7 +23,7 @@ class DirectionSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     kind: str
-    count: int = Field(16, ge=1, description="a whole number of at least 1")
+    count: int = Field(16, ge=1, le=MOST, description="a whole number from 1 to 1,000,000")
     project_out: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Strict(False)] = Field(
         (), description="a list of SAE feature indices from 0"
     )

@@ -9,14 +9,14 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from engine.directions import DIRECTIONS, DirectionKind, DirectionSpec
-from engine.drawing import Base, Direction, DrawContext
+from engine.drawing import MOST, Base, Direction, DrawContext
 from engine.errors import DirectionError
 
 
 class PrincipalComponentSpec(DirectionSpec):
     """With `index`, that component; without, the first `count`."""
 
-    count: int = Field(1, ge=1, description="a whole number of at least 1")
+    count: int = Field(1, ge=1, le=MOST, description="a whole number from 1 to 1,000,000")
     index: int | None = Field(None, ge=0, description="a component from 0, the one of largest variance")
 
     @property

@@ -14,14 +14,14 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from engine.directions import DIRECTIONS, DirectionKind, DirectionSpec
-from engine.drawing import Base, Direction, DrawContext, Features, strongest
+from engine.drawing import MOST, Base, Direction, DrawContext, Features, strongest
 from engine.errors import DirectionError
 
 
 class SaeFeatureSpec(DirectionSpec):
     """With `index`, that feature; without, the `count` most active features at the base."""
 
-    count: int = Field(1, ge=1, description="a whole number of at least 1")
+    count: int = Field(1, ge=1, le=MOST, description="a whole number from 1 to 1,000,000")
     index: int | None = Field(None, ge=0, description="a feature index from 0")
     sign: Literal["+", "-"] = Field("+", description="'+' or '-'")
     vector: Literal["decoder", "encoder"] = Field("decoder", description="'decoder' or 'encoder'")

@@ -5,6 +5,7 @@ Knows nothing of what reads them.
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 from typing import Any, Final
@@ -58,11 +59,11 @@ def spoil_bytes(data: bytes, draw: random.Random) -> bytes:
 
 def spoil_tree(tree: Any, draw: random.Random) -> Any:
     """One or some values of a tree of JSON replaced, removed, renamed or doubled."""
-    copy = json.loads(json.dumps(tree))
+    spoiled = json.loads(json.dumps(tree))
     for _ in range(draw.choice([1, 1, 2, 3])):
-        places = list(_places(copy))
+        places = list(_places(spoiled))
         if not places:
-            return draw.choice(ODD)
+            return copy.deepcopy(draw.choice(ODD))
         holder, key = draw.choice(places)
         match draw.randrange(6):
             case 0:
@@ -76,8 +77,8 @@ def spoil_tree(tree: Any, draw: random.Random) -> Any:
             case 4 if isinstance(holder[key], str):
                 holder[key] = holder[key] + draw.choice([ESCAPES, "../", "x" * 10_000, "\0"])
             case _:
-                holder[key] = draw.choice(ODD)
-    return copy
+                holder[key] = copy.deepcopy(draw.choice(ODD))
+    return spoiled
 
 
 def _places(tree: Any, depth: int = 0) -> Any:

@@ -63,7 +63,7 @@ def test_base_is_shorthand_for_one() -> None:
         ({**PROMPT, "path": {"mode": "sphere", "stop": 200.0}}, ["180"]),
         ({**PROMPT, "metrics": {"level": 0}}, ["metrics.level", "above 0"]),
         ({**PROMPT, "directions": [{"kind": "rndom"}]}, ["direction kind 'rndom'", "did you mean 'random'"]),
-        ({**PROMPT, "directions": [{"kind": "random", "count": 0}]}, ["directions.0.count", "at least 1"]),
+        ({**PROMPT, "directions": [{"kind": "random", "count": 0}]}, ["directions.0.count", "from 1"]),
         ({**PROMPT, "directions": [{"kind": "random", "cuont": 1}]}, ["directions.0.cuont", "did you mean 'count'"]),
         ({**PROMPT, "directions": []}, ["at least one"]),
         ({**PROMPT, "directions": [{"count": 1}]}, ["directions.0 needs a kind"]),
