@@ -57,7 +57,10 @@ def unseal(closed: Seal) -> dict[str, Any]:
     """
     try:
         raw = base64.b64decode(closed.sealed, validate=True)
-        inside = zlib.decompressobj().decompress(_masked(raw[SALT:], raw[:SALT]), LONGEST)
+        packed = zlib.decompressobj()
+        inside = packed.decompress(_masked(raw[SALT:], raw[:SALT]), LONGEST)
+        if not packed.eof:
+            raise ValueError("cut short, or longer than any")
         content = json.loads(inside)
     except (ValueError, zlib.error, RecursionError):
         raise RunFolderError("The seal of this test is damaged, so its labels cannot be told: run it again.") from None
