@@ -147,7 +147,7 @@ def test_its_recipe_is_edited_where_it_is_shown_and_refusals_say_why() -> None:
         right = area.text
         area.text = right.replace("count = 4", "count = 0")
         await pilot.press("ctrl+s")
-        refusal = "count must be a whole number of at least 1"
+        refusal = "count must be a whole number from 1 to 1,000,000"
         await until(pilot, lambda: refusal in " ".join(frame(pilot).split()), "the refusal")
         assert app.screen is dialog
         area.text = right + '\n[model]\nname = "x"\n'
