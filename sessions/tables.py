@@ -105,7 +105,7 @@ def row_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     """The rows of a table that is not a ray."""
     try:
         return pa.Table.from_pylist([dict(row) for row in rows])
-    except (pa.ArrowException, OverflowError, TypeError) as error:
+    except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
         raise RunFolderError(f"The rows of a table do not fit together: {error}.") from None
 
 
@@ -153,7 +153,7 @@ def write_tables(run: Run) -> dict[str, list[str]]:
     with replacing(run.folder / ARRAYS_FILE) as part:
         save_file(arrays(run), part)
     for name, rows in run.tables.items():
-        if not re.fullmatch(r"[A-Za-z0-9_-]+", name):  # it becomes a file's name, and events may come from elsewhere
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):  # it becomes a file's name, and events may come from elsewhere
             raise RunFolderError(f"{run.folder} holds rows of a table {name!r}, which is no name of a table.")
         (run.folder / "tables").mkdir(exist_ok=True, mode=FOLDER_MODE)
         _write(row_table(rows), run.folder / "tables" / f"{name}.parquet")
