@@ -139,5 +139,5 @@ def _samples(model: Model, seed: int, cache: Path | None, report: Report) -> Gro
         model.network, start, SAMPLES, length, seed, SAMPLES_AT_ONCE,
         lambda done: report(f"sampling the population: {done} of {SAMPLES} texts"),
     )[:, 1:]  # fmt: skip
-    keep(file, {"tokens": np.ascontiguousarray(tokens)})
+    keep(file, {"tokens": tokens})
     return _split(tokens, *_separators(model))

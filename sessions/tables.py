@@ -153,7 +153,9 @@ def write_tables(run: Run) -> dict[str, list[str]]:
     with replacing(run.folder / ARRAYS_FILE) as part:
         save_file(arrays(run), part)
     for name, rows in run.tables.items():
-        if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):  # it becomes a file's name, and events may come from elsewhere
+        if not re.fullmatch(
+            r"[A-Za-z0-9_-]{1,64}", name
+        ):  # it becomes a file's name, and events may come from elsewhere
             raise RunFolderError(f"{run.folder} holds rows of a table {name!r}, which is no name of a table.")
         (run.folder / "tables").mkdir(exist_ok=True, mode=FOLDER_MODE)
         _write(row_table(rows), run.folder / "tables" / f"{name}.parquet")

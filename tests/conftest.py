@@ -155,11 +155,15 @@ minus = "She was very sad"
 """
 
 
-@pytest.fixture(scope="session")
-def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One whole batch run of the bundled model, made by the command; read-only."""
-    place = tmp_path_factory.mktemp("run")
-    (place / "recipe.toml").write_text(RECIPE)
+def whole_run(place: Path, recipe: str) -> Path:
+    """A batch run that nothing happens to, made by the command with a home of its own."""
+    (place / "recipe.toml").write_text(recipe)
     done = command("--batch", "recipe.toml", "--out", "out", cwd=place, env={"DIRSCOPE_HOME": str(place / "home")})
     assert done.returncode == 0, done.stderr
     return place / "out"
+
+
+@pytest.fixture(scope="session")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One whole batch run of the bundled model; read-only."""
+    return whole_run(tmp_path_factory.mktemp("run"), RECIPE)

@@ -288,6 +288,11 @@ class Bridge:
             self._post(Answered(asked, Answer(problem=why)))
         self._asked.clear()
 
+    def _give_up_waiting(self) -> None:
+        """No worker comes that could have what waits for one: it is closed with what it had."""
+        with contextlib.suppress(OSError):
+            self._close("no worker")
+
     def _restart(self, error: DirscopeError) -> bool:
         """Start another worker in place of a dead one; false when workers die as soon as they are started."""
         self._leave_unanswered(str(error))
@@ -301,6 +306,7 @@ class Bridge:
         died = time.monotonic()
         self._deaths = [t for t in self._deaths if died - t < DEATHS_WITHIN_SECONDS] + [died]
         if len(self._deaths) >= DEATHS_TOO_MANY:
+            self._give_up_waiting()
             self._post(
                 EngineDied(f"{error} It died {len(self._deaths)} times: leave the app and see dirscope doctor.", False)
             )
@@ -312,6 +318,7 @@ class Bridge:
             if waiting is not None:
                 self._worker.send(waiting)
         except (OSError, ValueError, DirscopeError) as failure:
+            self._give_up_waiting()
             self._post(EngineDied(f"{error} Another could not be started: {failure}.", False))
             return False
         self._post(EngineDied(str(error), True, waiting is not None))

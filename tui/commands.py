@@ -198,14 +198,11 @@ def batch(arguments: argparse.Namespace) -> int:
     from sessions.batch import BatchOptions, run_batch
     from sessions.paths import places
 
-    if arguments.time_limit is not None and not 0 < arguments.time_limit < float("inf"):
-        from engine.errors import UsageError
+    for flag, seconds in (("--time-limit", arguments.time_limit), ("--patience", arguments.patience)):
+        if seconds is not None and not 0 < seconds < float("inf"):
+            from engine.errors import UsageError
 
-        raise UsageError(f"--time-limit must be a finite number of seconds above 0; got {arguments.time_limit:g}.")
-    if arguments.patience is not None and not 0 < arguments.patience < float("inf"):
-        from engine.errors import UsageError
-
-        raise UsageError(f"--patience must be a finite number of seconds above 0; got {arguments.patience:g}.")
+            raise UsageError(f"{flag} must be a finite number of seconds above 0; got {seconds:g}.")
     if arguments.session is not None:
         from engine.errors import UsageError
 

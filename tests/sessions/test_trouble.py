@@ -15,12 +15,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from engine.errors import OutOfMemoryError, RunFailedError
+from scripts.hardship.kills import worker_of
 from sessions.batch import BatchOptions, run_batch
 from sessions.paths import places
 from sessions.reader import read_run
 from sessions.store import is_whole
 from tests import faults
-from tests.conftest import command
+from tests.conftest import command, whole_run
 from tests.sessions.test_batch import SHORT
 
 MANY = SHORT.replace("count = 3", "count = 40").replace("steps = 5", "steps = 60")
@@ -29,11 +30,7 @@ MANY = SHORT.replace("count = 3", "count = 40").replace("steps = 5", "steps = 60
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that nothing happened to."""
-    place = tmp_path_factory.mktemp("whole")
-    (place / "r.toml").write_text(MANY)
-    done = command("--batch", "r.toml", "--out", "whole", cwd=place, env={"DIRSCOPE_HOME": str(place / "home")})
-    assert done.returncode == 0, done.stderr
-    return place / "whole"
+    return whole_run(tmp_path_factory.mktemp("whole"), MANY)
 
 
 @pytest.fixture(autouse=True)
@@ -150,23 +147,11 @@ def test_a_disk_that_fills_up_keeps_what_was_written_and_resuming_ends_the_same(
     assert same(tmp_path / "out", whole)
 
 
-def test_the_system_killing_the_worker_is_out_of_memory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_system_killing_the_worker_is_out_of_memory(tmp_path: Path) -> None:
     process = started(tmp_path)
-    (worker,) = [
-        int(stat.parent.name)
-        for stat in Path("/proc").glob("[0-9]*/stat")
-        if _parent(stat) == process.pid and b"spawn_main" in (stat.parent / "cmdline").read_bytes()
-    ]
+    worker = worker_of(process.pid)
+    assert worker is not None
     os.kill(worker, signal.SIGKILL)
     _, said = process.communicate(timeout=60)
     assert (process.returncode, "killed, most likely for memory" in said) == (OutOfMemoryError.exit_code, True), said
     assert is_whole(read_run(tmp_path / "out"))
-
-
-def _parent(stat: Path) -> int:
-    try:
-        return int(stat.read_text().rsplit(")", 1)[1].split()[1])
-    except OSError:
-        return -1
