@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from engine.errors import RunFailedError, UsageError
 from engine.printable import printable
@@ -29,7 +28,7 @@ from sessions.reader import EVENTS_FILE, Run, read_run
 from sessions.report import Drawer, page
 from sessions.schema import plain
 from sessions.snippet import snippet
-from sessions.tables import curve_table, row_table
+from sessions.tables import curve_table, row_table, write_parquet
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ def _csv(run: Run, file: Path, part: Part) -> None:
 
 
 def _parquet(run: Run, file: Path, part: Part) -> None:
-    pq.write_table(_tidy(run, part), file)
+    write_parquet(_tidy(run, part), file)
 
 
 def _jsonl(run: Run, file: Path, part: Part) -> None:

@@ -108,7 +108,7 @@ def from_line(line: str | bytes) -> tuple[float, Event] | None:
         case "curve":
             event = _uncurve(body)
         case "row":
-            event = RowResult(sound.text(body["table"]), sound.table(body["values"]))
+            event = RowResult(sound.table_name(body["table"]), sound.row(body["values"]))
         case "note":
             event = Note(sound.text(body["text"]), "warning" if body["level"] == "warning" else "info")
         case "end":

@@ -7,6 +7,7 @@ Knows the shape of events; no files.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, Final
@@ -83,6 +84,29 @@ def table(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"{str(value)[:40]!r} is no table")
     return value
+
+
+def table_name(value: Any) -> str:
+    """The name of a table of a run, which becomes a file's.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", text(value)):
+        raise ValueError(f"{value[:40]!r} is no name of a table")
+    return str(value)
+
+
+def row(value: Any) -> dict[str, Any]:
+    """A row of a table, whose columns have names that can be shown.
+
+    Raises:
+        ValueError: It is none.
+    """
+    for column in table(value):
+        if not column.isprintable():
+            raise ValueError(f"{column[:40]!r} is no name of a column")
+    return dict(value)
 
 
 def series(values: Any, length: int | None = None) -> Series:

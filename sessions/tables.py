@@ -5,7 +5,6 @@ Knows columns and types; computes nothing.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -153,15 +152,24 @@ def write_tables(run: Run) -> dict[str, list[str]]:
     with replacing(run.folder / ARRAYS_FILE) as part:
         save_file(arrays(run), part)
     for name, rows in run.tables.items():
-        if not re.fullmatch(
-            r"[A-Za-z0-9_-]{1,64}", name
-        ):  # it becomes a file's name, and events may come from elsewhere
-            raise RunFolderError(f"{run.folder} holds rows of a table {name!r}, which is no name of a table.")
         (run.folder / "tables").mkdir(exist_ok=True, mode=FOLDER_MODE)
         _write(row_table(rows), run.folder / "tables" / f"{name}.parquet")
     return {name: list(rows[0]) for name, rows in run.tables.items()}
 
 
+def write_parquet(table: pa.Table, path: Path) -> None:
+    """A table as a file.
+
+    Raises:
+        RunFolderError: Parquet has no place for what a cell holds.
+        OSError: The file cannot be written.
+    """
+    try:
+        pq.write_table(table, path)
+    except pa.ArrowException as error:
+        raise RunFolderError(f"{path.name} cannot be written as parquet: {error}") from None
+
+
 def _write(table: pa.Table, path: Path) -> None:
     with replacing(path) as part:
-        pq.write_table(table, part)
+        write_parquet(table, part)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
+from textual.widgets._footer import FooterKey
 
 from engine.protocol import Answer
 from sessions.bookmarks import bookmarks
@@ -266,5 +268,23 @@ def test_answers_that_come_after_a_screen_was_left_harm_nothing() -> None:
         await pilot.press("left")
         await saved(app, pilot)
         assert app.is_running
+
+    play(story)
+
+
+def test_keys_no_longer_shown_are_forgotten() -> None:
+    async def story(app: DirscopeApp, pilot: Pilot) -> None:
+        def keys() -> int:
+            gc.collect()
+            return sum(isinstance(o, FooterKey) for o in gc.get_objects())
+
+        await saved(app, pilot)
+        at_first = keys()
+        for _ in range(8):
+            await pilot.press("p")  # typing a prompt has keys of its own
+            await pilot.pause()
+            app.probe.query_one("#tokens").focus()
+            await pilot.pause()
+        assert keys() <= 2 * at_first
 
     play(story)

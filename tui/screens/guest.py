@@ -15,7 +15,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.screen import Screen
 from textual.widget import Widget
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from engine.printable import printable
 from engine.recipe import Recipe
@@ -28,6 +28,7 @@ from tui.screens import running
 from tui.screens.dialogs import Help
 from tui.screens.host import HostScreen
 from tui.screens.stack import playing
+from tui.widgets.keybar import KeyBar
 
 REFRESH_SECONDS: Final = 1 / 4
 RUN_KEYS: Final[tuple[BindingType, ...]] = (
@@ -158,7 +159,7 @@ class GuestScreen(Screen[None]):
         with Vertical(id="run-body"):
             yield from self.body()
         yield Static(id="run-notes", markup=False)
-        yield Footer(show_command_palette=False, compact=True)
+        yield KeyBar()
 
     def on_mount(self) -> None:
         self._composed = True

@@ -18,7 +18,7 @@ from textual.binding import BindingType
 from textual.containers import Horizontal
 from textual.timer import Timer
 from textual.widget import Widget
-from textual.widgets import Footer, Input, Label, Static
+from textual.widgets import Input, Label, Static
 
 from engine.directions import DIRECTIONS
 from engine.errors import DirscopeError
@@ -58,6 +58,7 @@ from tui.screens.painting import paint
 from tui.watchlist import WatchList
 from tui.widgets.curve_plot import CurvePlot
 from tui.widgets.direction_list import DirectionList
+from tui.widgets.keybar import KeyBar
 from tui.widgets.lines import Lines
 from tui.widgets.prompt_input import PromptInput
 from tui.widgets.tables import KindTable, NextTokens
@@ -138,7 +139,7 @@ class ProbeScreen(HostScreen):
         with Horizontal(id="lower"):
             yield KindTable(id="kinds")
             yield NextTokens(id="next")
-        yield Footer(show_command_palette=False, compact=True)
+        yield KeyBar()
 
     def on_mount(self) -> None:
         self.query_one("#directions").border_title = "directions"

@@ -18,7 +18,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.screen import Screen
 from textual.timer import Timer
-from textual.widgets import DataTable, Footer, Input, Static
+from textual.widgets import DataTable, Input, Static
 
 from engine.errors import DirscopeError
 from engine.printable import printable
@@ -36,6 +36,7 @@ from tui.screens.replaying import show_player
 from tui.screens.running import unused
 from tui.screens.showing import show_stored
 from tui.widgets.curve_plot import CurvePlot
+from tui.widgets.keybar import KeyBar
 
 if TYPE_CHECKING:
     from tui.screens.probe import ProbeScreen
@@ -114,7 +115,7 @@ one file beside you; opening one checks every name, size and hash in it and runs
             with Vertical(id="sessions-preview"):
                 yield CurvePlot(id="sessions-plot")
                 yield Static(id="sessions-told", markup=False)
-        yield Footer(show_command_palette=False, compact=True)
+        yield KeyBar()
 
     def on_mount(self) -> None:
         table = self.query_one(DataTable)

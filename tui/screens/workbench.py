@@ -16,7 +16,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
 from textual.screen import Screen
 from textual.timer import Timer
-from textual.widgets import DataTable, Footer, Input, Static
+from textual.widgets import DataTable, Input, Static
 
 from engine.printable import printable
 from engine.protocol import Answer
@@ -30,6 +30,7 @@ from tui.screens.feature_card import FeatureDialog, card_text
 from tui.screens.running import unused
 from tui.screens.tables import TablesScreen
 from tui.screens.taking import to_clipboard
+from tui.widgets.keybar import KeyBar
 
 if TYPE_CHECKING:
     from tui.screens.probe import ProbeScreen
@@ -98,7 +99,7 @@ features fire on more than half of all tokens, *rare* ones on fewer than one in 
             yield DataTable(id="sae-list", cursor_type="row")
             with VerticalScroll(id="sae-card"):
                 yield Static(id="sae-card-text")
-        yield Footer(show_command_palette=False, compact=True)
+        yield KeyBar()
 
     def on_mount(self) -> None:
         table = self.query_one(DataTable)
