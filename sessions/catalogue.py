@@ -254,7 +254,7 @@ def show(folder: Path) -> list[str]:
             continue
         for name, rows in run.shown_tables.items():
             lines.extend(table_lines(name, rows))
-    return lines
+    return [printable(line) for line in lines]
 
 
 def _size(run: Run) -> str:

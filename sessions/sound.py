@@ -41,6 +41,8 @@ SECTIONS: Final[dict[str, dict[str, Any]]] = {
     "definitions": {},
 }
 """What every record has, by section, with what stands for what is missing; an example gives its type."""
+FREE: Final = ("prompt", "tokens", "name")
+"""Texts that may hold anything, as a path of a model does; others are names of ours."""
 NUMBERS: Final = ("typical_distance", "level", "n_curves", "n_bases", "threads")
 
 
@@ -169,7 +171,10 @@ def info(data: Any) -> dict[str, Any]:
     for section, members in SECTIONS.items():
         held = dict(table(found.get(section, {})))
         for name, example in members.items():
-            held[name] = _like(held.get(name, example), example, f"{section}.{name}")
+            held[name] = value = _like(held.get(name, example), example, f"{section}.{name}")
+            texts = [value] if isinstance(value, str) else value if example == [""] else []
+            if name not in FREE and not all(t.isprintable() for t in texts):
+                raise ValueError(f"{section}.{name} is {str(value)[:40]!r}")
         found[section] = held
     site = found["site"]
     if not 0 <= site["position"] < len(site["tokens"]):

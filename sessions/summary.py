@@ -15,6 +15,7 @@ from typing import Any
 
 from engine.errors import UsageError
 from engine.expect import Outcome
+from engine.printable import printable
 from sessions.blind import EXPERIMENT, told
 from sessions.cautions import cautions
 from sessions.crowd import Crowd
@@ -60,7 +61,7 @@ def summary_text(run: Run, outcomes: Sequence[Outcome], form: str) -> str:
     if run.tables:
         what = ", ".join(f"{len(rows)} rows of {name}" for name, rows in run.shown_tables.items())
     lines = [
-        f"{run.recipe.experiment}: {info['model']['name']}, {site['write']} at position {site['position']} "
+        f"{run.recipe.experiment}: {printable(info['model']['name'])}, {site['write']} at position {site['position']} "
         f"({site['tokens'][site['position']]!r}), {what}",
         *digest_of(run),
         *(str(o) for o in outcomes),

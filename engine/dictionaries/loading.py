@@ -88,7 +88,10 @@ def wrap_sae(
     if not (isinstance(module, nn.Module) and hasattr(module, "encode") and hasattr(module, "cfg")):
         raise SaeError(f"{type(module).__name__} is no SAE: give one of sae-lens, or RELEASE:SAE_ID.")
     # In float32 in the machine's memory, to do with as we like; tensors are shared where they fit.
-    module = twin(module, _like).eval()
+    try:
+        module = twin(module, _like).eval()
+    except RecursionError:  # whatever its configuration holds is copied too
+        raise SaeError(f"The configuration of {name} is nested too deep to be one.") from None
     architecture = str(module.cfg.architecture())
     if TRANSCODERS in architecture:
         raise SaeError(

@@ -20,7 +20,7 @@ from engine.results import BaseResult, CurveResult, Note, RowResult, RunEnded, R
 from sessions.reader import read_run
 from sessions.schema import from_line, to_line
 from sessions.store import RunWriter
-from sessions.tables import write_tables
+from sessions.tables import row_table, write_parquet, write_tables
 
 RECIPE = parse_recipe({"site": {"prompt": "One day"}})
 SITE = {"write": "blocks.1.hook_resid_pre", "read": ["blocks.5.hook_resid_post"]}
@@ -252,6 +252,27 @@ def test_a_table_cannot_be_written_outside_its_run(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="no name of a table"):
         writer.finish(RunEnded("done"))
     assert not list(tmp_path.rglob("x.parquet*"))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"table": "grid\x00"}, "no name of a table"),
+        ({"values": {"\x1b[2J": 1.0}}, "no name of a column"),
+        ({"type": "run", "info": {"site": {"write": "blocks\x07"}}}, r"site\.write"),
+        ({"type": "run", "info": {"site": {"read": ["blocks\x07"]}}}, r"site\.read"),
+    ],
+)
+def test_names_that_a_terminal_would_obey_are_refused(change: dict[str, object], says: str) -> None:
+    line = json.loads(to_line(RowResult("grid", {"x": 1.0}), 0.0))
+    assert from_line(json.dumps(line))
+    with pytest.raises(ValueError, match=says):
+        from_line(json.dumps(line | change))
+
+
+def test_a_cell_that_parquet_has_no_place_for_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match=r"x\.parquet cannot be written"):
+        write_parquet(row_table([{"x": {}}]), tmp_path / "x.parquet")
 
 
 def test_columns_of_a_later_version_are_left_alone() -> None:
