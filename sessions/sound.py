@@ -43,7 +43,14 @@ SECTIONS: Final[dict[str, dict[str, Any]]] = {
 """What every record has, by section, with what stands for what is missing; an example gives its type."""
 FREE: Final = ("prompt", "tokens", "name")
 """Texts that may hold anything, as a path of a model does; others are names of ours."""
-NUMBERS: Final = ("typical_distance", "level", "n_curves", "n_bases", "threads")
+NUMBERS: Final[dict[str, float | None]] = {
+    "typical_distance": None,
+    "level": 0.5,
+    "n_curves": 0,
+    "n_bases": 0,
+    "threads": None,
+}
+"""Numbers of every record, with what stands for what is missing."""
 
 
 def whole(value: Any, least: int = 0) -> int:
@@ -179,9 +186,9 @@ def info(data: Any) -> dict[str, Any]:
     site = found["site"]
     if not 0 <= site["position"] < len(site["tokens"]):
         raise ValueError(f"position {site['position']} lies outside {len(site['tokens'])} tokens")
-    for holder, names in ((found, NUMBERS), (found["path"], ("stop",))):
-        for name in names:
-            value = holder.setdefault(name, None)
+    for holder, numbers in ((found, NUMBERS), (found["path"], {"stop": None})):
+        for name, default in numbers.items():
+            value = holder[name] = default if holder.get(name) is None else holder[name]
             if value is not None and (type(value) not in (int, float) or not abs(value) < LARGEST):
                 raise ValueError(f"{name} is {str(value)[:40]!r}")
     if found["path"]["unit"] not in ("L2", "degrees", ""):

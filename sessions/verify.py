@@ -149,7 +149,7 @@ def _read_stored(folder: Path) -> _Comparison:
 
 def _not_measured(run: Run, measured: set[int]) -> frozenset[int]:
     """Curves of the recipe that a stopped run never reached."""
-    total = int(run.record.get("n_curves", 0))
+    total = int(run.info["n_curves"])
     return frozenset(range(total)) - measured
 
 

@@ -270,6 +270,15 @@ def test_names_that_a_terminal_would_obey_are_refused(change: dict[str, object],
         from_line(json.dumps(line | change))
 
 
+def test_a_number_that_a_record_lacks_is_the_default() -> None:
+    line = to_line(RunStarted({**INFO, "level": None}), 0.0)
+    found = from_line(line)
+    assert found is not None
+    assert isinstance(found[1], RunStarted)
+    assert found[1].info["level"] == 0.5
+    assert found[1].info["n_bases"] == 0
+
+
 def test_a_cell_that_parquet_has_no_place_for_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match=r"x\.parquet cannot be written"):
         write_parquet(row_table([{"x": {}}]), tmp_path / "x.parquet")
