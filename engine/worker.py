@@ -64,6 +64,8 @@ class WorkerOptions:
     """Where the libraries' own output goes; None leaves it on stderr."""
     patience: float = PATIENCE
     """Seconds without a word while it computes, after which it is taken for hung."""
+    cluster: str | None = None
+    """Address of a Ray cluster that takes the place of a process of ours; None computes here."""
     eager: bool = False
     """Whether torch and the model code are imported at once, as a request for them is sure to come."""
 

@@ -220,6 +220,7 @@ def batch(arguments: argparse.Namespace) -> int:
         time_limit=arguments.time_limit,
         resume=arguments.resume,
         patience=PATIENCE if arguments.patience is None else arguments.patience,
+        cluster=arguments.cluster,
     )
     return run_batch(options, places())
 
