@@ -103,7 +103,7 @@ def from_line(line: str | bytes) -> tuple[float, Event] | None:
                 vector=unpacked(sound.text(body["vector"])),
                 token_ids=tuple(sound.whole(i) for i in ids),
                 position=sound.whole(body["position"]),
-                detail=sound.table(body["detail"]),
+                detail=sound.tree(body["detail"]),
             )
         case "curve":
             event = _uncurve(body)
@@ -155,7 +155,7 @@ def _uncurve(body: Mapping[str, Any]) -> CurveResult:
     return CurveResult(
         summary=sound.summary(body["summary"]),
         direction=unpacked(sound.text(body["direction"])),
-        detail=sound.table(body["detail"]),
+        detail=sound.tree(body["detail"]),
         coordinate=coordinate,
         distance=sound.series(body["distance"], steps),
         angle=sound.series(body["angle"], steps),

@@ -18,6 +18,8 @@ from engine.results import Series, Summary, TokenTable
 
 LARGEST: Final = 2**53
 """Of whole numbers; no index, count or number of a curve comes near."""
+DEEPEST: Final = 50
+"""Tables within tables; ours are within ten."""
 _TYPES: Final[dict[str, type]] = {"int": int, "float": float, "str": str, "bool": bool}
 _SUMMARY: Final = {f.name: str(f.type).split(" | ") for f in fields(Summary)}
 
@@ -95,6 +97,25 @@ def table(value: Any) -> dict[str, Any]:
     return value
 
 
+def tree(value: Any) -> dict[str, Any]:
+    """A table of tables, lists and plain values, not nested without end.
+
+    Raises:
+        ValueError: It is none.
+    """
+    level: list[Any] = [table(value)]
+    for _ in range(DEEPEST):
+        level = [
+            child
+            for node in level
+            for child in (node.values() if isinstance(node, dict) else node)
+            if isinstance(child, dict | list)
+        ]
+        if not level:
+            return dict(value)
+    raise ValueError("tables within tables without end")
+
+
 def table_name(value: Any) -> str:
     """The name of a table of a run, which becomes a file's.
 
@@ -112,10 +133,11 @@ def row(value: Any) -> dict[str, Any]:
     Raises:
         ValueError: It is none.
     """
-    for column in table(value):
+    found = tree(value)
+    for column in found:
         if not column.isprintable():
             raise ValueError(f"{column[:40]!r} is no name of a column")
-    return dict(value)
+    return found
 
 
 def series(values: Any, length: int | None = None) -> Series:
@@ -174,7 +196,7 @@ def info(data: Any) -> dict[str, Any]:
     Raises:
         ValueError: Something is of another type.
     """
-    found = dict(table(data))
+    found = tree(data)
     for section, members in SECTIONS.items():
         held = dict(table(found.get(section, {})))
         for name, example in members.items():

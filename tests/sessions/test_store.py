@@ -259,11 +259,12 @@ def test_a_table_cannot_be_written_outside_its_run(tmp_path: Path) -> None:
     [
         ({"table": "grid\x00"}, "no name of a table"),
         ({"values": {"\x1b[2J": 1.0}}, "no name of a column"),
+        ({"values": {"x": json.loads("[" * 60 + "]" * 60)}}, "without end"),
         ({"type": "run", "info": {"site": {"write": "blocks\x07"}}}, r"site\.write"),
         ({"type": "run", "info": {"site": {"read": ["blocks\x07"]}}}, r"site\.read"),
     ],
 )
-def test_names_that_a_terminal_would_obey_are_refused(change: dict[str, object], says: str) -> None:
+def test_names_and_depths_that_do_harm_are_refused(change: dict[str, object], says: str) -> None:
     line = json.loads(to_line(RowResult("grid", {"x": 1.0}), 0.0))
     assert from_line(json.dumps(line))
     with pytest.raises(ValueError, match=says):
