@@ -127,7 +127,7 @@ class Course:
         elif isinstance(found, Refused):
             self._again(found)
         elif isinstance(found, Opened):
-            member.node = found.node
+            member.node, member.pid = found.node, found.pid
             if not self._fits(found):
                 return
             self._ready.append(member)

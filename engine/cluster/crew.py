@@ -9,6 +9,7 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from engine.recipe import ClusterSection
 
 LOCAL: Final = "local"
 """An address that starts a cluster on this machine, for as long as the run takes."""
+REACH_SECONDS: Final = 10.0
 THREADS: Final = 8
 """Calls that one actor takes at once; one of them computes."""
 
@@ -33,6 +35,8 @@ class Member:
     handle: Any
     node: str = ""
     """Its host; empty while it has no place yet."""
+    pid: int = 0
+    """Of its process there."""
     flights: int = 0
     """Calls that are under way."""
 
@@ -75,6 +79,7 @@ class Crew:
             raise LoadError(
                 f"--cluster needs Ray, which is not here ({error}): pip install 'dirscope[cluster]' on every node."
             ) from None
+        _reach(self.address)
         main = threading.current_thread() is threading.main_thread()
         before = signal.getsignal(signal.SIGTERM) if main else None
         try:
@@ -178,16 +183,30 @@ class Crew:
         self.on_loss(member, why)
 
     def leave(self) -> None:
-        """End all actors and the connection."""
-        if not self._connected:
-            return
+        """End all actors, and the connection where it is ours."""
         import ray
 
         for member in self.members:
             with contextlib.suppress(Exception):
                 ray.kill(member.handle)
-        self.members, self._calls, self._connected = [], {}, False
-        ray.shutdown()
+        self.members, self._calls = [], {}
+        if self._connected:
+            self._connected = False
+            ray.shutdown()
+
+
+def _reach(address: str) -> None:
+    """See whether anybody listens at HOST:PORT, as Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), REACH_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise LoadError(
+            f"Nobody listens at {address} ({error}): give the address that 'ray start --head' printed, and see that "
+            "this machine reaches it."
+        ) from None
 
 
 def _why(error: Exception) -> str:

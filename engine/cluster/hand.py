@@ -104,7 +104,7 @@ class Hand:
             lab.use_threads()
             info = describe(lab, check)
             self._lab = lab
-            return Opened(info, lab.layout, time.monotonic() - began, platform.node())
+            return Opened(info, lab.layout, time.monotonic() - began, platform.node(), os.getpid())
 
         return self._guarded(recipe, attempt)
 

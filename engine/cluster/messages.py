@@ -41,6 +41,7 @@ class Opened:
     """Since it was asked to."""
     node: str
     """The host's name."""
+    pid: int
 
 
 @dataclass(frozen=True)
