@@ -191,6 +191,8 @@ def parse_recipe(data: Mapping[str, Any]) -> Recipe:
     Raises:
         RecipeError: An unknown key, a missing prompt, a wrong type or a value out of range, by name.
     """
+    if not isinstance(data, Mapping):  # what a file holds may be anything
+        raise RecipeError(f"A recipe must be a table; got {str(data)[:40]!r}.")
     tables = dict(data)
     name = tables.get("experiment", "probe")
     if not isinstance(name, str):

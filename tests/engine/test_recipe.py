@@ -43,6 +43,11 @@ def test_auto_stays_where_the_user_left_it() -> None:
     assert 'bos = "auto"' in text
 
 
+def test_what_is_no_table_is_no_recipe() -> None:
+    with pytest.raises(RecipeError, match="must be a table"):
+        parse_recipe(-0.0)  # type: ignore[arg-type]
+
+
 def test_base_is_shorthand_for_one() -> None:
     assert parse_recipe({**PROMPT, "base": {"kind": "isotropic"}}).bases[0].kind == "isotropic"
 
