@@ -6,6 +6,7 @@ the crew; imports neither torch nor, before `start`, Ray.
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from importlib.metadata import version
@@ -25,6 +26,8 @@ SAY_SECONDS: Final = 1.0
 SIGN_SECONDS: Final = 2.0
 RECRUIT_SECONDS: Final = 10.0
 """How often it is looked whether the cluster has grown."""
+OFFLINE: Final = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+"""Variables that whoever starts a run means for all of it."""
 STILLBORN: Final = 3
 """Actors that may die before one has had its model."""
 
@@ -50,6 +53,9 @@ class ClusterWorker:
         self._asking: set[Member] = set()
         self._signs: set[Member] = set()
         self._opened = False
+        """Whether an actor ever had its model."""
+        self._all = False
+        """Whether as many actors as fit were asked for."""
         self._deaths = 0
         self._told: dict[str, float] = {}
 
@@ -79,9 +85,13 @@ class ClusterWorker:
         Raises:
             LoadError: Ray is not installed, or there is no such cluster.
         """
-        crew = Crew(self._address, Setup(self._options.cache, 1, version("dirscope")), self._lost)
+        crew = Crew(self._address, self._setup(), self._lost)
         crew.connect()
         self._crew = crew
+
+    def _setup(self) -> Setup:
+        offline = {name: value for name in OFFLINE if (value := os.environ.get(name)) is not None}
+        return Setup(self._options.cache, self._section.threads, version("dirscope"), offline)
 
     def send(self, request: Request) -> None:
         """Send a request.
@@ -94,7 +104,8 @@ class ClusterWorker:
                 self._begin(request)
             case AskRequest():
                 self._questions[request.id] = request
-                self._recruit(request.recipe, all_of_them=False)
+                if not self.members:
+                    self._recruit(request.recipe, all_of_them=False)
             case CancelRequest(id) if id == self._run and self._course is not None and not self._course.ended:
                 self._halt()
                 self._say(RunEnded("stopped", "cancelled"))
@@ -107,6 +118,7 @@ class ClusterWorker:
         self._numbers += 1000  # a run that begins anew counts on
         self._run = request.id
         self._course = Course(request, self._numbers, self._crew.call, self._say, Tally())
+        self._all = self._course.wants_all
         before = self.members
         self._recruit(request.recipe, self._course.wants_all)
         for member in self._crew.members:
@@ -131,7 +143,7 @@ class ClusterWorker:
             for member in self.members:
                 self._crew.dismiss(member, "")
         self._section = section
-        self._crew.setup = Setup(self._options.cache, section.threads, version("dirscope"))
+        self._crew.setup = self._setup()
         gpus, fit = self._crew.room(section, recipe.model.device not in ("cpu", "mps"))
         if not fit and not self._opened:
             raise UsageError(
@@ -194,7 +206,10 @@ class ClusterWorker:
                 if self._opened and course.counts:
                     self._say(course.tally.progress())
                 course.look()
-            if self._every("recruit", RECRUIT_SECONDS) or (course.wants_all and len(self._crew.members) == 1):
+            if course.wants_all and not self._all:
+                self._all = True
+                self._told.pop("recruit", None)
+            if self._every("recruit", RECRUIT_SECONDS):
                 self._recruit(course.request.recipe, course.wants_all)
             if self._every("sign", SIGN_SECONDS):
                 self._ask_for_signs()

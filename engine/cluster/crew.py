@@ -8,8 +8,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shutil
 import signal
 import socket
+import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -64,6 +66,8 @@ class Crew:
     _calls: dict[Any, _Call] = field(default_factory=dict)
     _born: int = 0
     _connected: bool = False
+    _room: str = ""
+    """Where a cluster of ours keeps its sockets and logs."""
 
     def connect(self) -> None:
         """Connect to the cluster.
@@ -85,12 +89,13 @@ class Crew:
         try:
             if ray.is_initialized():
                 return
-            ray.init(
-                address=None if self.address == LOCAL else self.address,
-                log_to_driver=False,
-                logging_level=logging.CRITICAL,
-                include_dashboard=False if self.address == LOCAL else None,
-            )
+            if self.address == LOCAL:
+                # Its sockets' paths must be short, and nobody else on the network is to reach it.
+                self._room = tempfile.mkdtemp(prefix="dirscope-", dir="/tmp" if os.path.isdir("/tmp") else None)
+                local = {"include_dashboard": False, "_node_ip_address": "127.0.0.1", "_temp_dir": self._room}
+                ray.init(address="local", log_to_driver=False, logging_level=logging.CRITICAL, **local)
+            else:
+                ray.init(address=self.address, log_to_driver=False, logging_level=logging.CRITICAL)
             self._connected = True
         except Exception as error:
             said = str(error).strip().splitlines()
@@ -111,7 +116,7 @@ class Crew:
         """
         import ray
 
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         has_gpus = any(node.get("GPU", 0) >= 1 for node in nodes)
         gpus = section.gpus if section.gpus is not None else float(cuda and has_gpus)
         fits = sum(
@@ -193,6 +198,9 @@ class Crew:
         if self._connected:
             self._connected = False
             ray.shutdown()
+        if self._room:
+            shutil.rmtree(self._room, ignore_errors=True)
+            self._room = ""
 
 
 def _reach(address: str) -> None:

@@ -42,6 +42,7 @@ class Hand:
     """
 
     def __init__(self, setup: Setup) -> None:
+        os.environ.update(setup.environment)
         os.environ["OMP_NUM_THREADS"] = str(setup.threads)
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before CUDA starts: deterministic products
         quiet_libraries()

@@ -74,6 +74,7 @@ class Lead:
         except Exception as error:
             self.lost = is_device_lost(error)
             led = Led(problem(error, self._lab.model.name))
+        self._rests()
         self._put(led)
 
     def _put(self, item: Any) -> None:
@@ -81,7 +82,7 @@ class Lead:
             try:
                 return self._outbox.put(item, timeout=WAIT_SECONDS)
             except queue.Full:
-                continue
+                self._rests()
         if not isinstance(item, Led):
             raise Stopped
 

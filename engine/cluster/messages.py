@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ class Setup:
     """Of the processor."""
     version: str
     """Of dirscope, where work is handed out."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Variables that hold there too."""
 
 
 @dataclass(frozen=True)

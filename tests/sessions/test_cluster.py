@@ -17,8 +17,8 @@ import pytest
 
 from engine.cluster.client import ClusterWorker
 from engine.errors import LoadError, UsageError
-from engine.protocol import AskRequest, CancelRequest, RunRequest
-from engine.questions.null import NullQuestion
+from engine.protocol import Answer, AskRequest, CancelRequest, RunRequest
+from engine.questions.features import ActiveFeatures
 from engine.recipe import Recipe, read_recipe
 from engine.results import BaseResult, CurveResult, Event, Note, Progress, RowResult, RunEnded
 from engine.worker import WorkerOptions
@@ -129,7 +129,7 @@ def test_a_killed_actor_costs_nothing_and_changes_no_number(here: Path, worker: 
 
 def test_a_ranking_is_led_by_one_actor_and_measured_by_all(worker: ClusterWorker, tmp_path: Path) -> None:
     recipe = recipe_of(tmp_path, RANKING)
-    alone = whole_run(tmp_path / "alone", RANKING)
+    alone = whole_run(tmp_path, RANKING)
     rows: list[RowResult] = []
     killed: list[int] = []
 
@@ -169,12 +169,12 @@ def test_questions_cancelling_and_a_newer_run(worker: ClusterWorker, tmp_path: P
     until(2, CurveResult)
     worker.send(CancelRequest(2))
     assert until(2, RunEnded).status == "stopped"
-    worker.send(AskRequest(3, small, NullQuestion(base=0, kind="random", n=4)))
+    worker.send(AskRequest(3, small, ActiveFeatures()))
     worker.send(RunRequest(4, small))
     assert until(4, RunEnded).status == "done"
     assert not any(isinstance(body, CurveResult) for body in found[4][-1:])
     assert len([body for body in found[4] if isinstance(body, CurveResult)]) == 2 * 31
-    until(3, object)
+    assert until(3, Answer).problem == ""
 
 
 def test_a_driver_that_dies_is_resumed_on_the_cluster(address: str, here: Path, tmp_path: Path) -> None:
