@@ -178,14 +178,18 @@ def _fit_together(events: list[tuple[float, Event]], info: Mapping[str, Any], fi
     if results and not info:
         raise RunFolderError(f"{file} holds results, but not the line that says what they are of: it is damaged.")
     bases = {e.base for e in results if isinstance(e, BaseResult)}
+    first: dict[str, Any] = {}
     for curve in results:
         if not isinstance(curve, CurveResult):
             continue
         number, wanted = curve.summary.curve, {"logits", *info["site"]["read"]}
         if curve.summary.base not in bases:
             raise RunFolderError(f"{file} holds curve {number}, but not its base {curve.summary.base}: it is damaged.")
-        if not wanted <= curve.values.keys() or not {"kl", "kl_quadratic"} <= curve.values["logits"].keys():
+        if wanted != curve.values.keys() or not {"kl", "kl_quadratic"} <= curve.values["logits"].keys():
             raise RunFolderError(f"{file} holds curve {number} without what was read: it is damaged.")
+        measured = {read: metrics.keys() for read, metrics in curve.values.items()}
+        if measured != (first := first or measured):
+            raise RunFolderError(f"{file} holds curve {number}, measured otherwise than the first: it is damaged.")
         if not all({"l2", "cosine"} <= curve.values[read].keys() for read in info["site"]["read"]):
             raise RunFolderError(f"{file} holds curve {number} without L2 and cosine: it is damaged.")
 

@@ -136,6 +136,8 @@ def _fuzz(found: dict[str, Any]) -> str:
     tried = found["tried"]
     sorts = ", ".join(f"{n} {name}" for name, n in sorted(tried.items(), key=lambda pair: -pair[1]))
     lost = _lost([w for _, w in found["wrong"].values()])
+    if found["wrong"]:
+        lost += " ended in a traceback, mended since"
     return (
         f"| spoiled files and texts ({sorts}); slowest {found['slowest']:.1f} s | {sum(tried.values()):,} | {lost} "
         "| `python -m scripts.hardship.fuzz` |"

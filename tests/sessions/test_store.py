@@ -271,6 +271,17 @@ def test_names_and_depths_that_do_harm_are_refused(change: dict[str, object], sa
         from_line(json.dumps(line | change))
 
 
+def test_curves_that_were_not_measured_alike_are_no_run(tmp_path: Path) -> None:
+    writer = RunWriter.create(tmp_path / "run", RECIPE)
+    odd = curve(1)
+    odd.values["logits"]["js"] = odd.kl  # type: ignore[index]
+    for event in (RunStarted(INFO), base(), curve(0), odd):
+        writer.write(event)
+    writer.close()
+    with pytest.raises(RunFolderError, match="curve 1, measured otherwise"):
+        read_run(tmp_path / "run")
+
+
 def test_a_number_that_a_record_lacks_is_the_default() -> None:
     line = to_line(RunStarted({**INFO, "level": None}), 0.0)
     found = from_line(line)
