@@ -55,6 +55,8 @@ class Hand:
         self._run = 0
         self._stopped = 0
         """Runs up to this one are over."""
+        self._newest = 0
+        """Run that was asked for last: it overtakes questions."""
         self._doing = ""
         self._seen: float | None = None
         """When it last came by a checkpoint; None where nothing is computed."""
@@ -85,6 +87,7 @@ class Hand:
     ) -> Opened | Refused | Failed | None:
         """Put a recipe on the bench; None where it was stopped on the way."""
         began = time.monotonic()
+        self._newest = max(self._newest, run)
 
         def attempt() -> Opened:
             from engine.provenance import describe
@@ -182,12 +185,17 @@ class Hand:
 
     def ask(self, recipe: Recipe, question: Question) -> Answer:
         """Find something out at the recipe's site."""
+        newest = self._newest
+
+        def overtaken() -> bool:
+            self._doing, self._seen = "", time.monotonic()
+            return self._newest > newest
 
         def attempt() -> Answer:
             from engine.layouts import exactly
 
             def answer() -> Answer:
-                lab, _ = self._holder.laboratory(recipe, Held(), self._should_stop)
+                lab, _ = self._holder.laboratory(recipe, Held(), overtaken)
                 lab.use_threads()
                 return Answer(question.answer(lab))
 
