@@ -120,7 +120,7 @@ class ClusterWorker:
         self._course = Course(request, self._numbers, self._crew.call, self._say, Tally())
         self._all = self._course.wants_all
         before = self.members
-        self._recruit(request.recipe, self._course.wants_all)
+        self._recruit(request.recipe, self._course.wants_all, anew=True)
         for member in self._crew.members:
             if member in before:
                 self._course.join(member)
@@ -135,13 +135,13 @@ class ClusterWorker:
     def _say(self, body: Any) -> None:
         self._replies.append(Reply(self._run, body))
 
-    def _recruit(self, recipe: Recipe, all_of_them: bool) -> None:
-        """Have as many actors as fit, or one."""
+    def _recruit(self, recipe: Recipe, all_of_them: bool, anew: bool = False) -> None:
+        """Have as many actors as fit, or one; only between runs are there ever fewer than before."""
         assert self._crew is not None
         section = recipe.cluster or ClusterSection()
-        if section != self._section:
-            for member in self.members:
-                self._crew.dismiss(member, "")
+        alike = (section.gpus, section.cpus) == (self._section.gpus, self._section.cpus)
+        for member in [] if alike else self.members:
+            self._crew.dismiss(member, "")
         self._section = section
         self._crew.setup = self._setup()
         gpus, fit = self._crew.room(section, recipe.model.device not in ("cpu", "mps"))
@@ -150,6 +150,8 @@ class ClusterWorker:
                 f"No node of the cluster has {gpus:g} GPUs and {section.cpus:g} CPUs for an actor: ask for less with "
                 "cluster.gpus and cluster.cpus, or see 'ray status'."
             )
+        for member in self.members[fit:] if anew else []:
+            self._crew.dismiss(member, "")
         while len(self._crew.members) < (fit if all_of_them else min(fit, 1)):
             member = self._crew.recruit(section, gpus)
             if self._course is not None and not self._course.ended:
