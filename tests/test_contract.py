@@ -126,7 +126,7 @@ def test_resuming_what_is_done_does_nothing_and_imports_no_terminal(run_folder: 
         "import sys\nfrom tui.cli import main\n"
         "again = ['--batch', sys.argv[1], '--out', sys.argv[1], '--resume', '--format']\n"
         "codes = [main([*again, form]) for form in sys.argv[2:]]\n"
-        "print(codes, [m for m in ('textual', 'torch') if m in sys.modules], file=sys.stderr)"
+        "print(codes, [m for m in ('textual', 'torch', 'ray', 'engine.cluster') if m in sys.modules], file=sys.stderr)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(run_folder), "text", "csv", "json", "jsonl"],

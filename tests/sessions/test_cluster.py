@@ -215,16 +215,3 @@ def test_more_than_any_node_has_is_refused(address: str, tmp_path: Path) -> None
     (tmp_path / "r.toml").write_text(CURVES + "cpus = 64\n")
     with pytest.raises(UsageError, match="No node of the cluster"):
         run_batch(BatchOptions(str(tmp_path / "r.toml"), tmp_path / "out", cluster=address), places())
-
-
-def test_without_a_cluster_ray_is_not_imported(tmp_path: Path) -> None:
-    code = (
-        "import sys; from tui.cli import main; main(sys.argv[1:]); "
-        "assert not [m for m in sys.modules if m == 'ray' or m.startswith('engine.cluster')]"
-    )
-    (tmp_path / "r.toml").write_text(CURVES.replace("count = 40", "count = 1"))
-    found = subprocess.run(
-        [sys.executable, "-c", code, "--batch", "r.toml", "--out", "out"],
-        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300,
-    )  # fmt: skip
-    assert found.returncode == 0, found.stderr
