@@ -9,13 +9,46 @@ import contextlib
 import multiprocessing
 import signal
 from multiprocessing import connection, resource_tracker
-from typing import Final
+from typing import Final, Protocol
 
 from engine.errors import DirscopeError, OutOfMemoryError, RunFailedError
 from engine.protocol import Reply, Request, Shutdown
 from engine.worker import DEVICE_LOST, WorkerOptions, serve
 
 KILL_SECONDS: Final = 0.2
+
+
+class AnyWorker(Protocol):
+    """What takes requests and gives replies."""
+
+    @property
+    def patience(self) -> float:
+        """Seconds of silence after which it is taken for hung."""
+
+    @property
+    def started(self) -> bool:
+        """Whether there is something to speak to."""
+
+    def start(self) -> None:
+        """Make it ready for requests."""
+
+    def send(self, request: Request) -> None:
+        """Send a request."""
+
+    def recv(self, timeout: float | None = None) -> Reply | None:
+        """The next reply, or None after `timeout` seconds without one."""
+
+    def stop(self, timeout: float = 1.0) -> None:
+        """End it."""
+
+
+def any_worker(options: WorkerOptions) -> AnyWorker:
+    """A process of this machine, or a cluster."""
+    if options.cluster is None:
+        return Worker(options)
+    from engine.cluster.client import ClusterWorker
+
+    return ClusterWorker(options.cluster, options)
 
 
 def prepare_spawning() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 import torch
@@ -39,10 +39,20 @@ from engine.texts import Sequences, joined
 from engine.weights import ModelWeights
 from engine.workshop import Workshop
 
+if TYPE_CHECKING:
+    from engine.thresholds import Block, Reached
+
 CONTEXT_TOKENS: Final = 8192
 """Tokens of one clean pass over several contexts."""
 AUTO_ANGLE: Final = 90.0
 AUTO_TYPICAL_DISTANCES: Final = 1.5
+
+
+class Colleagues(Protocol):
+    """Other processes that hold the same model for the same recipe."""
+
+    def measured(self, blocks: Iterator[Block]) -> Iterator[list[Reached]]:
+        """What is found along the directions of each block, block by block in their order."""
 
 
 class Laboratory:
@@ -55,6 +65,7 @@ class Laboratory:
         held: what need not be computed or drawn again.
         should_stop: asked between the blocks of every pass; a true answer ends the run with `Stopped`.
         live: whether somebody watches, who wants to see curves before they are whole.
+        colleagues: who measure thresholds in other processes; None where this one does all.
     """
 
     def __init__(
@@ -65,12 +76,14 @@ class Laboratory:
         held: Held = Held(),  # noqa: B008  (frozen)
         should_stop: Callable[[], bool] = lambda: False,
         live: bool = False,
+        colleagues: Colleagues | None = None,
     ) -> None:
         self.model = model
         self.recipe = recipe
         self.workshop = workshop
         self.held = held
         self.live = live
+        self.colleagues = colleagues
         self.should_stop = should_stop
         self.where = resolve_site(recipe, model)
         self.forward = Forward(model, self.where.write, self.where.reads, self.checkpoint)
@@ -264,16 +277,28 @@ class Laboratory:
     def n_curves(self) -> int:
         return self.n_bases * len(self.direction_order)
 
-    def bases(self) -> Iterator[Base]:
-        """The bases of the recipe, in order."""
+    @cached_property
+    def _base_order(self) -> list[tuple[Any, int]]:
+        """(spec, index within its kind) of every base."""
         drawn: dict[str, int] = {}
+        order = []
         for spec in self.recipe.bases:
             # Counted per options: the same vectors in their own context and in the site's make pairs.
             options = spec.model_dump_json(exclude={"count"})
-            for index in range(drawn.get(options, 0), drawn.get(options, 0) + spec.count):
-                base: Base = BASES[spec.kind].draw(spec, self, index)
-                yield base
-            drawn[options] = drawn.get(options, 0) + spec.count
+            start = drawn.get(options, 0)
+            order += [(spec, index) for index in range(start, start + spec.count)]
+            drawn[options] = start + spec.count
+        return order
+
+    def base(self, number: int) -> Base:
+        """One base of the recipe, by its number in the run."""
+        spec, index = self._base_order[number]
+        base: Base = BASES[spec.kind].draw(spec, self, index)
+        return base
+
+    def bases(self) -> Iterator[Base]:
+        """The bases of the recipe, in order."""
+        return (self.base(number) for number in range(len(self._base_order)))
 
     def draw(self, spec: Any, base: Base, index: int) -> Direction:
         """One direction from one base."""

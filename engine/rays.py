@@ -19,6 +19,11 @@ from engine.shards import Shard, shards
 from engine.summarise import curve_result
 from engine.sweep import Start, Sweep
 
+OVERFLOWED: Final = Note(
+    "The model's output is not finite at some steps, since its activations overflow there: those values are missing "
+    "from the curves.",
+    "warning",
+)
 SKETCHED: Final = 128
 """Of more curves, nobody looks at the first points of each."""
 
@@ -33,12 +38,12 @@ def rays(lab: Laboratory) -> Iterator[Event]:
         while shard.bases.stop > max(bases, default=-1) + 1:
             number, base = next(drawn)
             if number not in known.bases:
-                yield _base_result(lab, number, base)
+                yield base_result(lab, number, base)
             bases[number] = replace(base, vector=known.base_vectors.get(number, base.vector))
         if known.curves.issuperset(shard.curves):
             continue
         lab.checkpoint()
-        work = _Work(lab, shard, [bases[number] for number in shard.bases])
+        work = Work(lab, shard, [bases[number] for number in shard.bases])
         for event in work.run():
             yield event
             if isinstance(event, CurveResult):
@@ -48,21 +53,18 @@ def rays(lab: Laboratory) -> Iterator[Event]:
         lab.layout = work.sweep.layout
         if work.sweep.overflows and not overflowed:
             overflowed = True
-            yield Note(
-                "The model's output is not finite at some steps, since its activations overflow there: those values "
-                "are missing from the curves.",
-                "warning",
-            )
+            yield OVERFLOWED
         steps, seconds = steps + work.sweep.steps_done, seconds + work.sweep.seconds
 
 
-def _base_result(lab: Laboratory, number: int, base: Base) -> BaseResult:
+def base_result(lab: Laboratory, number: int, base: Base) -> BaseResult:
+    """A base as it is told of."""
     row = {} if base.population_row is None else {"population_row": base.population_row}
     detail = {**row, **base.detail}
     return BaseResult(number, base.kind, base.label, base.vector, base.token_ids, lab.where.position, detail)
 
 
-class _Work:
+class Work:
     """One shard: its directions drawn, its rays put into a sweep, what comes out made into curves."""
 
     def __init__(self, lab: Laboratory, shard: Shard, bases: list[Base]) -> None:

@@ -100,6 +100,21 @@ class MetricsSection(_Section):
     )
 
 
+class ClusterSection(_Section):
+    """What each actor gets where a run is shared out over a cluster; changes no number but through `cpus`."""
+
+    gpus: float | None = Field(
+        None, ge=0, allow_inf_nan=False, description="a number of at least 0: GPUs of an actor; fractions share one"
+    )
+    cpus: float = Field(1.0, gt=0, le=1024, description="a number above 0: CPUs of an actor, and threads, rounded down")
+    actors: int | None = Field(None, ge=1, description="a whole number of at least 1: the most there may be")
+
+    @property
+    def threads(self) -> int:
+        """Of one actor."""
+        return max(1, int(self.cpus))
+
+
 class Expectation(_Section):
     """A condition on the summary that turns a batch run into a check."""
 
@@ -120,6 +135,7 @@ class Recipe(_Section):
     path: PathSection = PathSection()
     metrics: MetricsSection = MetricsSection()
     options: SerializeAsAny[BaseModel]
+    cluster: ClusterSection | None = Field(None, description="a table of gpus, cpus and actors")
     expect: tuple[Expectation, ...] = Field((), description="a list of tables, each with a check")
 
     @property
@@ -135,6 +151,11 @@ class Recipe(_Section):
             or any(BASES[spec.kind].needs_sae for spec in self.bases)
             or any(needs_sae(spec) for spec in self.directions)
         )
+
+    @property
+    def computed(self) -> Recipe:
+        """The same without where it is computed."""
+        return self.model_copy(update={"cluster": None})
 
     def data(self) -> dict[str, Any]:
         """Plain tables with every default written out; `auto` stays where the user left it."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from engine.curves import threshold
 from engine.directions import DIRECTIONS
-from engine.drawing import Base
+from engine.drawing import Base, Vector
 from engine.errors import RecipeError
 from engine.laboratory import Laboratory
 from engine.paths import grid
@@ -79,18 +79,43 @@ def thresholds(
     return ((place, found.threshold) for place, found in measured(lab, base, vectors, labels))
 
 
+@dataclass(frozen=True)
+class Block:
+    """Directions from one base that are measured together."""
+
+    base: Base
+    vectors: tuple[Vector, ...]
+    labels: tuple[str, ...]
+
+    @classmethod
+    def of(cls, base: Base, vectors: Sequence[NDArray[Any]], labels: Sequence[str]) -> Block:
+        """As the sweep takes them."""
+        return cls(base, tuple(np.asarray(vector, dtype=np.float32) for vector in vectors), tuple(labels))
+
+
+def measured_block(lab: Laboratory, block: Block) -> list[Reached]:
+    """What was measured along each direction of a block, in order."""
+    found = measured(lab, block.base, block.vectors, block.labels)
+    return [reached for _, reached in sorted(found, key=lambda pair: pair[0])]
+
+
 def in_order(
     lab: Laboratory, base: Base, vectors: Sequence[NDArray[Any]], labels: Sequence[str], done: int = 0
 ) -> Iterator[tuple[int, Reached]]:
     """What was measured, in order and without the first `done`.
 
-    Blocks begin where they would in a whole run, so that each direction is measured in the same company.
+    Blocks begin where they would in a whole run, so that each direction is measured in the same company, here or by
+    colleagues.
     """
-    for start in range(done // AT_ONCE * AT_ONCE, len(vectors), AT_ONCE):
-        block = slice(start, start + AT_ONCE)
-        for place, found in sorted(measured(lab, base, vectors[block], labels[block]), key=lambda pair: pair[0]):
-            if start + place >= done:
-                yield start + place, found
+    starts = range(done // AT_ONCE * AT_ONCE, len(vectors), AT_ONCE)
+    blocks = (Block.of(base, vectors[start : start + AT_ONCE], labels[start : start + AT_ONCE]) for start in starts)
+    found = (
+        (measured_block(lab, block) for block in blocks) if lab.colleagues is None else lab.colleagues.measured(blocks)
+    )
+    for start, some in zip(starts, found, strict=True):
+        for place, reached in enumerate(some, start):
+            if place >= done:
+                yield place, reached
 
 
 def ordered_thresholds(

@@ -13,7 +13,6 @@ import signal
 import sys
 import threading
 import time
-import traceback
 from collections import deque
 from dataclasses import dataclass, replace
 from multiprocessing import connection, parent_process
@@ -21,15 +20,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from engine.durable import make_private, private
-from engine.errors import DirscopeError, LoadError, OutOfMemoryError, Stopped
-from engine.memory import free_cached, is_device_lost, is_out_of_memory, keep_freed_memory, peak_bytes
+from engine.errors import DirscopeError, Stopped
+from engine.failing import failed
+from engine.holding import Holder
+from engine.memory import free_cached, is_device_lost, keep_freed_memory
 from engine.neighbours import neighbours
 from engine.protocol import (
     Alive,
     Answer,
     AskRequest,
     CancelRequest,
-    Failed,
     Held,
     Reply,
     Request,
@@ -37,14 +37,13 @@ from engine.protocol import (
     Shutdown,
 )
 from engine.quiet import quiet_libraries
-from engine.recipe import ModelSection, Recipe
+from engine.recipe import Recipe
 from engine.results import BaseResult, CurveResult, Note, Progress, RowResult, RunEnded, RunStarted
 from engine.silence import PATIENCE
 
 if TYPE_CHECKING:
     from engine.crosscheck import SelfCheck
     from engine.laboratory import Laboratory
-    from engine.models import Model
 
 AHEAD_SECONDS: Final = 2.0
 """Populations are read ahead of being asked for where one takes less than this."""
@@ -65,6 +64,8 @@ class WorkerOptions:
     """Where the libraries' own output goes; None leaves it on stderr."""
     patience: float = PATIENCE
     """Seconds without a word while it computes, after which it is taken for hung."""
+    cluster: str | None = None
+    """Address of a Ray cluster that takes the place of a process of ours; None computes here."""
     eager: bool = False
     """Whether torch and the model code are imported at once, as a request for them is sure to come."""
 
@@ -134,8 +135,7 @@ class _Server:
         self._queue: deque[Request] = deque()
         self._cancelled: set[int] = set()
         self._current = 0
-        self._model: tuple[tuple[ModelSection, int], Model, SelfCheck] | None = None
-        self._workshop: Any = None
+        self._holder = Holder(options.cache, self._report)
         self._said = 0.0
         self._lost = False
         """Whether the device has failed."""
@@ -171,16 +171,16 @@ class _Server:
         """Read the population of what the user may turn to next, as long as nothing is asked."""
         from engine.site import resolve_site
 
-        if self._model is None or self._model[0][0] != recipe.model:
+        model = self._holder.model
+        if model is None or not self._holder.holds(recipe.model):
             return
-        model = self._model[1]
 
         def pause() -> None:
             if self._pipe.poll():
                 raise Stopped
 
         try:
-            self._workshop.population(model, recipe.population, resolve_site(recipe, model), pause)
+            self._holder.workshop.population(model, recipe.population, resolve_site(recipe, model), pause)
         except Stopped:
             pass
         except Exception:
@@ -227,10 +227,10 @@ class _Server:
         except (EOFError, BrokenPipeError, ConnectionResetError):
             raise
         except Stopped:
-            self._send(RunEnded("stopped", "cancelled", self._peak()))
+            self._send(RunEnded("stopped", "cancelled", self._holder.peak))
         except Exception as error:
             self._lost = is_device_lost(error)
-            self._send(_failure(error, request.recipe.model.name))
+            self._send(failed(error, request.recipe.model.name))
 
     def _found_out(self, request: AskRequest) -> Answer:
         def answer() -> Answer:
@@ -248,7 +248,7 @@ class _Server:
             return Answer(problem=OVERTAKEN)
         except Exception as error:
             self._lost = is_device_lost(error)
-            failure = _failure(error, request.recipe.model.name)
+            failure = failed(error, request.recipe.model.name)
             if not isinstance(error, DirscopeError):
                 print(failure.traceback, file=sys.stderr, flush=True)
             return Answer(problem=failure.message)
@@ -263,9 +263,10 @@ class _Server:
         rest: RunRequest | None = request
         while rest is not None:
             rest = self._attempt(rest)
-        if request.live and self._workshop.reading_seconds < AHEAD_SECONDS:
-            self._ahead.extend(neighbours(request.recipe, self._model[1].n_layers if self._model else 0))
-        self._send(RunEnded("done", peak_bytes=self._peak()))
+        model = self._holder.model
+        if request.live and model is not None and self._holder.workshop.reading_seconds < AHEAD_SECONDS:
+            self._ahead.extend(neighbours(request.recipe, model.n_layers))
+        self._send(RunEnded("done", peak_bytes=self._holder.peak))
 
     def _attempt(self, request: RunRequest) -> RunRequest | None:
         """Run a recipe; gives what is left of it when its layout turned out to be wrong for this model."""
@@ -304,36 +305,10 @@ class _Server:
             return replace(request, held=held)
         return None
 
-    def _peak(self) -> int | None:
-        return None if self._model is None else peak_bytes(str(self._model[1].device))
-
     def _laboratory(self, request: RunRequest | AskRequest) -> tuple[Laboratory, SelfCheck]:
-        if self._workshop is None:
-            self._report("loading torch")
-            import torch
-
-            from engine.workshop import Workshop
-
-            torch.use_deterministic_algorithms(True, warn_only=True)
-            torch.set_float32_matmul_precision("highest")  # no TF32: it keeps 10 bits of what float32 keeps 23 of
-            self._workshop = Workshop(self._options.cache, self._report)
-        from engine.laboratory import Laboratory
-
-        recipe = request.recipe
-        key = (recipe.model, recipe.seed if recipe.model.weights == "reinitialised" else 0)
-        if self._model is None or self._model[0] != key:
-            from engine.crosscheck import self_check
-            from engine.models import load_model
-
-            self._model = None  # let go of the old model before the new one needs its memory
-            model = load_model(recipe.model, recipe.seed, self._report)
-            self._model = (key, model, check := self_check(model, self._report, self._options.cache))
-            for rule in check.refused:
-                self._workshop.layouts.refuse(model, rule)
-        _, model, check = self._model
         held = request.held if isinstance(request, RunRequest) else Held()
         live = isinstance(request, RunRequest) and request.live
-        return Laboratory(model, recipe, self._workshop, held, self._should_stop, live), check
+        return self._holder.laboratory(request.recipe, held, self._should_stop, live)
 
 
 def _same(newer: Request, request: Request) -> bool:
@@ -341,20 +316,3 @@ def _same(newer: Request, request: Request) -> bool:
     if isinstance(newer, AskRequest) and isinstance(request, AskRequest):
         return type(newer.question) is type(request.question)
     return False
-
-
-def _failure(error: Exception, model: str) -> Failed:
-    text = "".join(traceback.format_exception(error))
-    if is_out_of_memory(error):
-        message = f"Out of memory while running '{model}': use a smaller model, another device or a shorter prompt."
-        return Failed(OutOfMemoryError.__name__, message, text)
-    if is_device_lost(error):
-        said = str(error).strip().splitlines()[0]
-        return Failed(
-            "RunFailedError", f"The device failed while running '{model}' ({said}): see dirscope doctor.", text
-        )
-    if isinstance(error, DirscopeError):
-        return Failed(type(error).__name__, str(error), text)
-    if isinstance(error, ImportError):
-        return Failed(LoadError.__name__, f"A package is missing or broken: {error}. Reinstall dirscope.", text)
-    return Failed("RunFailedError", f"The run failed: {type(error).__name__}: {error}", text)

@@ -17,7 +17,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Final
 
-from engine.client import Worker
+from engine.client import any_worker
 from engine.errors import DirscopeError, InterruptedByUser, RunFailedError, TimeLimitError, UsageError, did_you_mean
 from engine.expect import evaluate, parse_check
 from engine.experiments import EXPERIMENTS
@@ -51,6 +51,8 @@ class BatchOptions:
     resume: bool = False
     patience: float = PATIENCE
     """Seconds of silence after which a worker is taken for hung."""
+    cluster: str | None = None
+    """Address of a Ray cluster that computes."""
 
 
 def builtin_names() -> list[str]:
@@ -107,7 +109,7 @@ def run_batch(options: BatchOptions, where: Places) -> int:
         _say(f"{options.out}: nothing was computed there yet, so the run starts.")
         return _run(recipe, RunWriter.create(options.out, recipe, again=True), Held(), options, where)
     before = read_run(options.out)
-    if before.recipe != recipe:
+    if before.recipe.computed != recipe.computed:
         raise UsageError(
             f"The recipe differs from the one in {options.out}: resume with that, or run into a new --out."
         )
@@ -134,7 +136,9 @@ def _compute(
     recipe: Recipe, writer: RunWriter, held: Held, options: BatchOptions, where: Places
 ) -> tuple[Run, DirscopeError | None]:
     deadline = None if options.time_limit is None else time.monotonic() + options.time_limit
-    worker = Worker(WorkerOptions(cache=where.cache, log=where.log, patience=options.patience))
+    worker = any_worker(
+        WorkerOptions(cache=where.cache, log=where.log, patience=options.patience, cluster=options.cluster)
+    )
     reporter, stream = _Reporter(), _Stream()
     end = RunEnded("failed")
     error: DirscopeError | None = None

@@ -48,11 +48,14 @@ class Config(BaseModel):
     patience: float = Field(
         PATIENCE, gt=0, allow_inf_nan=False, description="seconds of silence after which a computing worker is replaced"
     )
+    cluster: str | None = Field(
+        None, min_length=1, description="a Ray cluster that computes in place of this machine: auto, local or HOST:PORT"
+    )
     hints: bool = Field(True, description="whether a first start shows a line of hints")
     keys: dict[str, str] = Field(default_factory=dict, description="a table of keys by the id of what they do")
 
 
-EXAMPLES: Final = {"model": "embedded", "device": "auto", "sae": "bundled"}
+EXAMPLES: Final = {"model": "embedded", "device": "auto", "sae": "bundled", "cluster": "auto"}
 """What a template shows of settings that have no default."""
 
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from engine.client import Worker
+from engine.client import AnyWorker
 from engine.errors import BY_NAME, DirscopeError, InterruptedByUser, RunFailedError, TimeLimitError
 from engine.protocol import Alive, Answer, CancelRequest, Failed, Held, RunRequest
 from engine.results import Event, RunEnded
@@ -33,7 +33,7 @@ def rebuild(failure: Failed) -> DirscopeError:
 
 
 def run_to_end(
-    worker: Worker,
+    worker: AnyWorker,
     request: RunRequest,
     on_event: Callable[[Event], None],
     deadline: float | None = None,

@@ -28,13 +28,13 @@ from engine.definitions import DEFINITIONS
 from engine.directions import DIRECTIONS
 from engine.errors import BY_NAME, OutOfMemoryError
 from engine.experiments import EXPERIMENTS
+from engine.failing import failed
 from engine.laboratory import Laboratory
 from engine.layouts import smaller
 from engine.models import Model
 from engine.protocol import Failed, Held
 from engine.recipe import parse_recipe, with_overrides
 from engine.shards import Layout
-from engine.worker import _failure
 from engine.workshop import Workshop
 from sessions.reader import read_run
 from sessions.runner import held_of, rebuild
@@ -101,7 +101,7 @@ def test_every_error_has_the_exit_code_of_the_contract() -> None:
 
 def test_memory_that_runs_out_is_exit_5(embedded: Model) -> None:
     for error in (torch.OutOfMemoryError("CUDA out of memory"), MemoryError()):
-        assert _failure(error, "m").error == "OutOfMemoryError"
+        assert failed(error, "m").error == "OutOfMemoryError"
     with pytest.raises(OutOfMemoryError, match="two rows"):
         smaller(Layout("batch", 2, 32), embedded)
 
@@ -126,7 +126,7 @@ def test_resuming_what_is_done_does_nothing_and_imports_no_terminal(run_folder: 
         "import sys\nfrom tui.cli import main\n"
         "again = ['--batch', sys.argv[1], '--out', sys.argv[1], '--resume', '--format']\n"
         "codes = [main([*again, form]) for form in sys.argv[2:]]\n"
-        "print(codes, [m for m in ('textual', 'torch') if m in sys.modules], file=sys.stderr)"
+        "print(codes, [m for m in ('textual', 'torch', 'ray', 'engine.cluster') if m in sys.modules], file=sys.stderr)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(run_folder), "text", "csv", "json", "jsonl"],

@@ -19,7 +19,7 @@ from textual.filter import LineFilter
 from textual.message import Message
 from textual.screen import ModalScreen, Screen
 
-from engine.client import Worker, prepare_spawning
+from engine.client import AnyWorker, prepare_spawning
 from engine.durable import make_private
 from engine.errors import UsageError, did_you_mean
 from engine.recipe import Recipe, parse_recipe, with_overrides
@@ -64,7 +64,7 @@ class DirscopeApp(App[None]):
         player: Player | None = None,
         opened: Path | None = None,
         config: Config | None = None,
-        worker: Worker | None = None,
+        worker: AnyWorker | None = None,
     ) -> None:
         super().__init__()
         self.animation_level = "none"
@@ -76,7 +76,9 @@ class DirscopeApp(App[None]):
 
             self.set_keymap(keymap(config.keys))
         self.hints = hints.Hints(where.state, config.hints)
-        self._options = WorkerOptions(cache=where.cache, log=where.log, patience=config.patience)
+        self._options = WorkerOptions(
+            cache=where.cache, log=where.log, patience=config.patience, cluster=config.cluster
+        )
         self._sessions = where.sessions
         prepare_spawning()  # before Textual takes over stderr, or no process can be spawned
         self.bridge: Bridge | None = None
@@ -89,7 +91,7 @@ class DirscopeApp(App[None]):
 
     @classmethod
     def fresh(
-        cls, overrides: Sequence[str] = (), config: Config | None = None, worker: Worker | None = None
+        cls, overrides: Sequence[str] = (), config: Config | None = None, worker: AnyWorker | None = None
     ) -> DirscopeApp:
         """A new session with the default recipe and these overrides.
 
@@ -106,7 +108,7 @@ class DirscopeApp(App[None]):
         return cls(recipe, Session.new(where.sessions, recipe.model.name), where, config=config, worker=worker)
 
     @classmethod
-    def opening(cls, folder: Path, config: Config | None = None, worker: Worker | None = None) -> DirscopeApp:
+    def opening(cls, folder: Path, config: Config | None = None, worker: AnyWorker | None = None) -> DirscopeApp:
         """A session or run from disk, its last run shown; new runs join the session.
 
         Raises:

@@ -77,6 +77,8 @@ def _fill_main(parser: argparse.ArgumentParser) -> None:
     batch.add_argument("--time-limit", metavar="S", type=float, help="stop after S seconds, keeping what is done")
     parser.add_argument("--patience", metavar="S", type=float,
                        help="take a worker that says nothing for S seconds for hung (default: 300)")  # fmt: skip
+    parser.add_argument("--cluster", metavar="ADDRESS",
+                       help="compute on a Ray cluster: auto, HOST:PORT, or local for one on this machine")  # fmt: skip
     batch.add_argument("--resume", action="store_true", help="go on with the stopped run in --out")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     parser.add_argument("--version", action="store_true", help="print the version and exit")

@@ -17,7 +17,7 @@ from typing import Final, Literal
 
 from textual.message import Message
 
-from engine.client import Worker
+from engine.client import AnyWorker, any_worker
 from engine.errors import DirscopeError, RunFolderError
 from engine.protocol import (
     Alive,
@@ -80,12 +80,14 @@ class Bridge:
         worker: the first one, where it was started already.
     """
 
-    def __init__(self, post: Callable[[Message], object], options: WorkerOptions, worker: Worker | None = None) -> None:
+    def __init__(
+        self, post: Callable[[Message], object], options: WorkerOptions, worker: AnyWorker | None = None
+    ) -> None:
         self._post = post
         self._options = options
         self._orders: queue.SimpleQueue[_Start | AskRequest | CancelRequest | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._loop, name="dirscope-bridge", daemon=True)
-        self._worker = worker or Worker(options)
+        self._worker = worker or any_worker(options)
         self._open: _Open | None = None
         self._pending: list[Event] = []
         self._posted = 0.0
@@ -311,7 +313,7 @@ class Bridge:
                 EngineDied(f"{error} It died {len(self._deaths)} times: leave the app and see dirscope doctor.", False)
             )
             return False
-        self._worker = Worker(self._options)
+        self._worker = any_worker(self._options)
         self._silence = Silence(self._options.patience)
         try:
             self._worker.start()

@@ -220,6 +220,7 @@ def batch(arguments: argparse.Namespace) -> int:
         time_limit=arguments.time_limit,
         resume=arguments.resume,
         patience=PATIENCE if arguments.patience is None else arguments.patience,
+        cluster=arguments.cluster,
     )
     return run_batch(options, places())
 
@@ -260,14 +261,16 @@ def app(arguments: argparse.Namespace) -> int:
         import gc
 
         gc.disable()  # until the first frame: nothing of what is imported is garbage
-        from engine.client import Worker
+        from engine.client import any_worker
         from engine.worker import WorkerOptions
         from sessions.paths import places
 
         where = places()
         # Before anything of the app is imported: the worker's own imports take longest, and go on beside ours.
-        options = WorkerOptions(cache=where.cache, log=where.log, eager=True, patience=config.patience)
-        worker = Worker(options)
+        options = WorkerOptions(
+            cache=where.cache, log=where.log, eager=True, patience=config.patience, cluster=config.cluster
+        )
+        worker = any_worker(options)
         worker.start()
         try:
             from tui.app import DirscopeApp
@@ -298,7 +301,7 @@ def _open_app(make: Callable[[Config], Any], arguments: argparse.Namespace) -> i
 
         flags = {
             name: getattr(arguments, name, None)
-            for name in ("model", "device", "sae", "mouse", "ascii", "theme", "patience")
+            for name in ("model", "device", "sae", "mouse", "ascii", "theme", "patience", "cluster")
         }
         config = settings(flags).config
         app = make(config)

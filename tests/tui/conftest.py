@@ -75,7 +75,7 @@ class LentWorker:
 def lent_worker(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Apps of a test have the shared worker."""
     if request.node.get_closest_marker("own_worker") is None:
-        monkeypatch.setattr("tui.bridge.Worker", LentWorker)
+        monkeypatch.setattr("tui.bridge.any_worker", LentWorker)
 
 
 @pytest.fixture(scope="session", autouse=True)
