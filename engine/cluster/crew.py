@@ -54,7 +54,7 @@ class Crew:
     """Actors and the calls to them.
 
     Args:
-        address: of the cluster: `auto`, `local`, HOST:PORT or ray://HOST:PORT.
+        address: of the cluster: `auto`, `local` or HOST:PORT.
         setup: of every actor.
         on_loss: called with a member that died, once, after it was taken off.
     """
@@ -76,7 +76,7 @@ class Crew:
             LoadError: Ray is not installed, or there is no such cluster.
         """
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report home
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # it would announce that this is coming
         try:
             import ray
         except ImportError as error:
@@ -158,9 +158,14 @@ class Crew:
 
         if not self._calls:
             return
-        ready, _ = ray.wait(list(self._calls), num_returns=1, timeout=timeout)
-        if ready:
-            ready, _ = ray.wait(list(self._calls), num_returns=len(self._calls), timeout=0)
+        try:
+            ready, _ = ray.wait(list(self._calls), num_returns=1, timeout=timeout)
+            if ready:
+                ready, _ = ray.wait(list(self._calls), num_returns=len(self._calls), timeout=0)
+        except (ConnectionError, ray.exceptions.RaySystemError) as error:
+            raise RunFailedError(
+                f"The connection to the cluster broke ({error}). What was computed is kept."
+            ) from error
         for reference in ready:
             call = self._calls.pop(reference, None)
             if call is None:
@@ -205,7 +210,7 @@ class Crew:
 
 def _reach(address: str) -> None:
     """See whether anybody listens at HOST:PORT, as Ray itself would try for minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    host, _, port = address.rpartition(":")
     if not host or not port.isdecimal():
         return
     try:

@@ -175,6 +175,8 @@ def test_questions_cancelling_and_a_newer_run(worker: ClusterWorker, tmp_path: P
     worker.send(RunRequest(4, small))
     assert until(4, RunEnded).status == "done"
     assert len([body for body in found[4] if isinstance(body, CurveResult)]) == 2 * 31
+    for member in worker.members:
+        os.kill(member.pid, signal.SIGKILL)  # whoever is asked
     worker.send(AskRequest(3, small, ActiveFeatures()))
     assert until(3, Answer).problem == ""
 
