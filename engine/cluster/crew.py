@@ -91,6 +91,7 @@ class Crew:
                 return
             if self.address == LOCAL:
                 # Its sockets' paths must be short, and nobody else on the network is to reach it.
+                os.environ.setdefault("RAY_worker_niceness", "0")
                 self._room = tempfile.mkdtemp(prefix="dirscope-", dir="/tmp" if os.path.isdir("/tmp") else None)
                 local = {"include_dashboard": False, "_node_ip_address": "127.0.0.1", "_temp_dir": self._room}
                 ray.init(address="local", log_to_driver=False, logging_level=logging.CRITICAL, **local)
