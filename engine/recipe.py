@@ -10,10 +10,19 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, Strict, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    Strict,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from engine.bases import BASES, BaseSpec
 from engine.directions import DIRECTIONS, DirectionSpec, needs_sae
@@ -108,6 +117,13 @@ class ClusterSection(_Section):
     )
     cpus: float = Field(1.0, gt=0, le=1024, description="a number above 0: CPUs of an actor, and threads, rounded down")
     actors: int | None = Field(None, ge=1, description="a whole number of at least 1: the most there may be")
+
+    @field_validator("gpus", "cpus")
+    @classmethod
+    def _whole_above_one(cls, value: float | None) -> float | None:
+        if value is not None and value > 1 and value != int(value):
+            raise ValueError(f"above 1 only whole numbers can be had; got {value:g}")
+        return value
 
     @property
     def threads(self) -> int:
@@ -255,8 +271,8 @@ def _sentence(model: type[BaseModel], error: ValidationError, path: str) -> str:
             field = owner.model_fields[part]
             description = field.description or description
             names.append(part)
-            if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-                owner = field.annotation
+            inner = (field.annotation, *get_args(field.annotation))  # of a section that may be missing too
+            owner = next((t for t in inner if isinstance(t, type) and issubclass(t, BaseModel)), owner)
         elif fault["type"] == "extra_forbidden" or isinstance(part, int):
             names.append(str(part))
     where = ".".join(names) or "the recipe"

@@ -43,7 +43,7 @@ The recipe does not change; who computes it does. [Ray](https://docs.ray.io) is 
 ```sh
 pip install 'dirscope[cluster]'                                # the same version everywhere
 ray start --head                                               # prints HOST:PORT; on other nodes: ray start --address HOST:PORT
-dirscope --batch big.toml --out run --cluster auto             # or HOST:PORT, ray://HOST:10001; local makes one of this machine
+dirscope --batch big.toml --out run --cluster auto             # or HOST:PORT; local makes one of this machine
 dirscope --cluster auto                                        # the app, computing there
 ```
 

@@ -10,7 +10,7 @@ import argparse
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel
 
@@ -167,8 +167,9 @@ PAGES = {"keys.md": keys, "recipe.md": recipe, "kinds.md": kinds, "command.md": 
 
 
 def _section(annotation: Any) -> type[BaseModel] | None:
-    named = isinstance(annotation, type) and issubclass(annotation, BaseModel)
-    return annotation if named and annotation.__name__.endswith("Section") else None
+    inner = (annotation, *get_args(annotation))  # one that may be missing too
+    models = (t for t in inner if isinstance(t, type) and issubclass(t, BaseModel))
+    return next((model for model in models if model.__name__.endswith("Section")), None)
 
 
 def _first(model: type[BaseModel]) -> str:

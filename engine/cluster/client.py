@@ -36,7 +36,7 @@ class ClusterWorker:
     """Actors of a Ray cluster, spoken to like one worker.
 
     Args:
-        address: `auto`, `local`, HOST:PORT or ray://HOST:PORT.
+        address: `auto`, `local` or HOST:PORT.
         options: of every actor.
     """
 
@@ -50,8 +50,9 @@ class ClusterWorker:
         """Of the request that is computed."""
         self._numbers = 0
         self._questions: dict[int, AskRequest] = {}
-        self._asking: set[Member] = set()
-        self._signs: set[Member] = set()
+        self._asking: dict[Member, AskRequest] = {}
+        self._signs: dict[Member, float] = {}
+        """Who was asked for a sign of life, and when."""
         self._opened = False
         """Whether an actor ever had its model."""
         self._all = False
@@ -85,13 +86,15 @@ class ClusterWorker:
         Raises:
             LoadError: Ray is not installed, or there is no such cluster.
         """
-        crew = Crew(self._address, self._setup(), self._lost)
+        crew = Crew(self._address, self._setup(0), self._lost)
         crew.connect()
         self._crew = crew
 
-    def _setup(self) -> Setup:
-        offline = {name: value for name in OFFLINE if (value := os.environ.get(name)) is not None}
-        return Setup(self._options.cache, self._section.threads, version("dirscope"), offline)
+    def _setup(self, gpus: float) -> Setup:
+        variables = {name: value for name in OFFLINE if (value := os.environ.get(name)) is not None}
+        if not gpus:
+            variables["CUDA_VISIBLE_DEVICES"] = ""  # others have them
+        return Setup(self._options.cache, self._section.threads, version("dirscope"), variables)
 
     def send(self, request: Request) -> None:
         """Send a request.
@@ -104,8 +107,6 @@ class ClusterWorker:
                 self._begin(request)
             case AskRequest():
                 self._questions[request.id] = request
-                if not self.members:
-                    self._recruit(request.recipe, all_of_them=False)
             case CancelRequest(id) if id == self._run and self._course is not None and not self._course.ended:
                 self._halt()
                 self._say(RunEnded("stopped", "cancelled"))
@@ -143,8 +144,8 @@ class ClusterWorker:
         for member in [] if alike else self.members:
             self._crew.dismiss(member, "")
         self._section = section
-        self._crew.setup = self._setup()
         gpus, fit = self._crew.room(section, recipe.model.device not in ("cpu", "mps"))
+        self._crew.setup = self._setup(gpus)
         if not fit and not self._opened:
             raise UsageError(
                 f"No node of the cluster has {gpus:g} GPUs and {section.cpus:g} CPUs for an actor: ask for less with "
@@ -158,8 +159,10 @@ class ClusterWorker:
                 self._course.join(member)
 
     def _lost(self, member: Member, why: str) -> None:
-        self._asking.discard(member)
-        self._signs.discard(member)
+        self._signs.pop(member, None)
+        unanswered = self._asking.pop(member, None)
+        if unanswered is not None:
+            self._questions[unanswered.id] = unanswered
         if not why or self._course is None or self._course.ended:
             return
         if not self._opened:
@@ -219,15 +222,18 @@ class ClusterWorker:
 
     def _ask_for_signs(self) -> None:
         assert self._crew is not None
+        now = time.monotonic()
         for member in self.members:
             if member not in self._signs:
-                self._signs.add(member)
+                self._signs[member] = now
                 self._crew.call(member, self._signed, "sign")
+            elif member.node and now - self._signs[member] > self.patience:  # one without a place yet is not late
+                self._crew.dismiss(member, f"did not answer for {now - self._signs[member]:.0f} seconds")
         if not self._opened and self._every("waiting", 5 * SIGN_SECONDS):
             self._say(Progress(f"loading on {len(self._crew.members)} actors"))
 
     def _signed(self, member: Member, sign: Sign) -> None:
-        self._signs.discard(member)
+        self._signs.pop(member, None)
         if sign.silent > self.patience:
             assert self._crew is not None
             self._crew.dismiss(member, f"said nothing for {sign.silent:.0f} seconds")
@@ -238,18 +244,17 @@ class ClusterWorker:
         """Put questions to an actor that has none."""
         assert self._crew is not None
         for number, request in list(self._questions.items()):
+            if not self._crew.members:
+                self._recruit(request.recipe, all_of_them=False)
             free = [member for member in self._crew.members if member not in self._asking]
             if not free:
                 return
-            del self._questions[number]
-            member = free[0]
-            self._asking.add(member)
+            self._asking[free[0]] = self._questions.pop(number)
 
-            def answered(member: Member, answer: Answer, number: int = number) -> None:
-                self._asking.discard(member)
-                self._replies.append(Reply(number, answer))
+            def answered(member: Member, answer: Answer) -> None:
+                self._replies.append(Reply(self._asking.pop(member).id, answer))
 
-            self._crew.call(member, answered, "ask", request.recipe, request.question)
+            self._crew.call(free[0], answered, "ask", request.recipe, request.question)
 
     def stop(self, timeout: float = 1.0) -> None:
         """End the actors and the connection."""

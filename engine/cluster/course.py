@@ -118,6 +118,9 @@ class Course:
     def _end(self, body: Any) -> None:
         self.ended = True
         self.emit(body)
+        for member in self._ready:
+            if self.tally.has(member):  # what another was faster with
+                self.call(member, lambda *_: None, "stop", self.number)
 
     def _opened(self, member: Any, found: Any) -> None:
         if self.ended:

@@ -54,7 +54,7 @@ class Crew:
     """Actors and the calls to them.
 
     Args:
-        address: of the cluster: `auto`, `local`, HOST:PORT or ray://HOST:PORT.
+        address: of the cluster: `auto`, `local` or HOST:PORT.
         setup: of every actor.
         on_loss: called with a member that died, once, after it was taken off.
     """
@@ -76,7 +76,7 @@ class Crew:
             LoadError: Ray is not installed, or there is no such cluster.
         """
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report home
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # it would announce that this is coming
         try:
             import ray
         except ImportError as error:
@@ -91,6 +91,7 @@ class Crew:
                 return
             if self.address == LOCAL:
                 # Its sockets' paths must be short, and nobody else on the network is to reach it.
+                os.environ.setdefault("RAY_worker_niceness", "0")
                 self._room = tempfile.mkdtemp(prefix="dirscope-", dir="/tmp" if os.path.isdir("/tmp") else None)
                 local = {"include_dashboard": False, "_node_ip_address": "127.0.0.1", "_temp_dir": self._room}
                 ray.init(address="local", log_to_driver=False, logging_level=logging.CRITICAL, **local)
@@ -158,9 +159,14 @@ class Crew:
 
         if not self._calls:
             return
-        ready, _ = ray.wait(list(self._calls), num_returns=1, timeout=timeout)
-        if ready:
-            ready, _ = ray.wait(list(self._calls), num_returns=len(self._calls), timeout=0)
+        try:
+            ready, _ = ray.wait(list(self._calls), num_returns=1, timeout=timeout)
+            if ready:
+                ready, _ = ray.wait(list(self._calls), num_returns=len(self._calls), timeout=0)
+        except (ConnectionError, ray.exceptions.RaySystemError) as error:
+            raise RunFailedError(
+                f"The connection to the cluster broke ({error}). What was computed is kept."
+            ) from error
         for reference in ready:
             call = self._calls.pop(reference, None)
             if call is None:
@@ -205,7 +211,7 @@ class Crew:
 
 def _reach(address: str) -> None:
     """See whether anybody listens at HOST:PORT, as Ray itself would try for minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    host, _, port = address.rpartition(":")
     if not host or not port.isdecimal():
         return
     try:

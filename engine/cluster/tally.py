@@ -81,6 +81,8 @@ class Tally:
     def nodes(self) -> str:
         """Nodes with their actors, and what they do a second, in a few words."""
         actors, rates = Counter(self._places.values()), self.rates()
+        if not actors:
+            return "waiting for an actor"
         if len(actors) > NODES_SHOWN:
             slowest = min(rates, key=lambda node: rates[node])
             return f"{len(self._places)} actors on {len(actors)} nodes, slowest {slowest} {rates[slowest]:,.0f} steps/s"

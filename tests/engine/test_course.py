@@ -87,7 +87,21 @@ def test_shards_go_to_who_is_free_and_bases_and_notes_are_told_once() -> None:
     assert sorted(seen) == list(range(40))
     assert [type(event) for event in bench.told] == [RunStarted, BaseResult, Note, RunEnded]
     assert bench.told[-1].status == "done"
+    assert not bench.of("stop")
     assert bench.tally.rates().keys() == {"left", "right"}
+
+
+def test_what_another_was_faster_with_is_stopped() -> None:
+    bench, slow, fast = Bench(), Actor(), Actor()
+    bench.opened(slow)
+    bench.opened(fast)
+    while any(call[0] is fast for call in bench.of("curves")):
+        which = next(i for i, call in enumerate(bench.of("curves")) if call[0] is fast)
+        bench.answer("curves", done(bench.of("curves")[which][4]), which)
+        bench.now += 100
+        bench.course.look()
+    assert bench.told[-1] == RunEnded("done")
+    assert [(call[0], call[3]) for call in bench.of("stop")] == [(slow, 1)]
 
 
 def test_what_is_held_is_not_asked_for() -> None:

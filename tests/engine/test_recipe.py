@@ -37,6 +37,16 @@ def test_a_recipe_survives_being_written_and_read() -> None:
     assert "[[directions]]" in recipe.toml()
 
 
+def test_where_it_is_computed_is_no_part_of_what_is_computed() -> None:
+    here, there = parse_recipe(PROMPT), parse_recipe({**PROMPT, "cluster": {"cpus": 2, "actors": 3}})
+    assert "cluster" not in here.data()
+    assert here != there
+    assert here.computed == there.computed
+    assert parse_recipe(parse_toml(there.toml(), "text")) == there
+    assert there.cluster is not None
+    assert (there.cluster.threads, there.cluster.gpus) == (2, None)
+
+
 def test_auto_stays_where_the_user_left_it() -> None:
     text = parse_recipe(PROMPT).toml()
     assert 'stop = "auto"' in text
@@ -79,6 +89,10 @@ def test_base_is_shorthand_for_one() -> None:
         ({**PROMPT, "model": {"device": "gpu"}}, ["model.device", "cuda", "'gpu'"]),
         ({**PROMPT, "seed": True}, ["seed", "True"]),
         ({**PROMPT, "expect": [{"check": "median(threshold)"}]}, ["median(threshold)"]),
+        ({**PROMPT, "cluster": {"gpu": 1}}, ["cluster.gpu", "did you mean 'gpus'"]),
+        ({**PROMPT, "cluster": {"cpus": 0}}, ["cluster.cpus", "above 0", "got 0"]),
+        ({**PROMPT, "cluster": {"gpus": 1.5}}, ["cluster.gpus", "whole numbers", "1.5"]),
+        ({**PROMPT, "cluster": {"actors": 0}}, ["cluster.actors", "at least 1"]),
     ],
 )
 def test_what_is_wrong_is_named(data: dict, words: list[str]) -> None:

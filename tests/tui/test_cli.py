@@ -37,6 +37,22 @@ def test_batch_imports_no_terminal_library() -> None:
     assert not loaded & {"textual", "rich", "plotext", *HEAVY}
 
 
+def test_without_a_cluster_nothing_of_one_is_imported() -> None:
+    code = (
+        "import sessions.batch, tui.bridge\nfrom engine.client import any_worker\n"
+        "from engine.worker import WorkerOptions\n"
+    )
+    assert not [name for name in modules_after(code + "any_worker(WorkerOptions())") if is_of_a_cluster(name)]
+    # Ray itself is imported when a cluster is connected to.
+    other = modules_after(code + "any_worker(WorkerOptions(cluster='auto'))")
+    assert {name for name in other if is_of_a_cluster(name)} >= {"engine.cluster", "engine.cluster.client"}
+    assert not other & {"ray", *HEAVY}
+
+
+def is_of_a_cluster(module: str) -> bool:
+    return module.split(".")[0] == "ray" or module.startswith("engine.cluster")
+
+
 def test_help_pays_for_argparse_alone() -> None:
     loaded = modules_after("import tui.cli\ntry:\n    tui.cli.main(['--help'])\nexcept SystemExit:\n    pass")
     assert not loaded & {"numpy", "pydantic", "pyarrow", "textual", *HEAVY}
