@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,12 +17,12 @@ from engine.errors import LoadError, UsageError
 from engine.protocol import Answer, AskRequest, CancelRequest, RunRequest
 from engine.questions.features import ActiveFeatures
 from engine.recipe import Recipe, read_recipe
-from engine.results import BaseResult, CurveResult, Event, Note, Progress, RowResult, RunEnded
+from engine.results import BaseResult, CurveResult, Event, Note, Progress, RunEnded
 from engine.worker import WorkerOptions
 from sessions.batch import BatchOptions, run_batch
 from sessions.paths import places
 from sessions.reader import read_run
-from sessions.runner import run_to_end
+from sessions.runner import held_of, run_to_end
 from sessions.store import RunWriter
 from tests.conftest import command, whole_run
 
@@ -48,20 +45,6 @@ count = 40
 [[directions]]
 kind = "random"
 count = 30
-[cluster]
-actors = 2
-"""
-RANKING = """
-experiment = "rank-features"
-[site]
-prompt = "Once upon a time, there was a little girl who"
-[population]
-n = 60
-[path]
-steps = 20
-[options]
-which = "active"
-nulls = 80
 [cluster]
 actors = 2
 """
@@ -131,26 +114,6 @@ def test_a_killed_actor_costs_nothing_and_changes_no_number(here: Path, worker: 
     same(tmp_path / "run", here)
 
 
-def test_a_ranking_is_led_by_one_actor_and_measured_by_all(worker: ClusterWorker, tmp_path: Path) -> None:
-    recipe = recipe_of(tmp_path, RANKING)
-    alone = whole_run(tmp_path, RANKING)
-    rows: list[RowResult] = []
-    killed: list[int] = []
-
-    def take(event: Event) -> None:
-        if isinstance(event, RowResult):
-            rows.append(event)
-            if len(rows) == 40:  # the one that leads
-                killed.append(worker.members[0].pid)
-                os.kill(killed[0], signal.SIGKILL)
-
-    run_to_end(worker, RunRequest(1, recipe), take)
-    assert killed
-    stored = read_run(alone).tables
-    for table in stored:
-        assert [row.values for row in rows if row.table == table] == list(stored[table]), table
-
-
 def test_questions_cancelling_and_a_newer_run(worker: ClusterWorker, tmp_path: Path) -> None:
     recipe = recipe_of(tmp_path, CURVES.replace("count = 30", "count = 4000"))
     small = recipe_of(tmp_path, CURVES.replace("count = 40", "count = 1").replace("count = 3\n", "count = 1\n"))
@@ -180,28 +143,30 @@ def test_questions_cancelling_and_a_newer_run(worker: ClusterWorker, tmp_path: P
     assert until(3, Answer).problem == ""
 
 
-def test_a_driver_that_dies_is_resumed_on_the_cluster(address: str, here: Path, tmp_path: Path) -> None:
-    (tmp_path / "r.toml").write_text(CURVES)
-    words = ["--batch", "r.toml", "--out", "out", "--cluster", address, "--set", "cluster.actors=1"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tui", *words], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    events, end = tmp_path / "out" / "events.jsonl", time.monotonic() + 120
-    while not (events.exists() and events.read_text().count('"curve"')):
-        assert process.poll() is None
-        assert time.monotonic() < end
-        time.sleep(0.02)
-    process.kill()
-    process.wait()
-    before = read_run(tmp_path / "out")
+def test_what_a_dead_driver_left_is_gone_on_with(here: Path, worker: ClusterWorker, tmp_path: Path) -> None:
+    recipe = recipe_of(tmp_path, CURVES)
+    writer = RunWriter.create(tmp_path / "run", recipe)
+
+    def die(event: Event) -> None:
+        writer.write(event)
+        if isinstance(event, CurveResult) and event.summary.curve % 32 == 9:
+            raise KeyboardInterrupt  # in the middle of a shard
+
+    with pytest.raises(KeyboardInterrupt):
+        run_to_end(worker, RunRequest(7, recipe), die)
+    writer.close()
+    before = read_run(tmp_path / "run")
     assert 0 < len(before.curves) < 280
-    # What the actors get may change: it is no part of what is computed.
-    again = command(*words, "--resume", "--set", "cluster.cpus=0.5", cwd=tmp_path)
-    assert again.returncode == 0, again.stderr
-    assert "1 actor" in again.stderr
-    same(tmp_path / "out", here)
-    numbers = [json.loads(line)["curve"] for line in events.read_text().splitlines() if '"type": "curve"' in line]
-    assert sorted(numbers) == list(range(280))
+    writer = RunWriter.resume(tmp_path / "run")
+    numbers: list[int] = []
+
+    def take(event: Event) -> None:
+        writer.write(event)
+        numbers.extend([event.summary.curve] if isinstance(event, CurveResult) else [])
+
+    writer.finish(run_to_end(worker, RunRequest(8, recipe, held_of(before)), take))
+    assert sorted([*numbers, *(c.summary.curve for c in before.curves)]) == list(range(280))
+    same(tmp_path / "run", here)
 
 
 def test_no_cluster_is_a_sentence(tmp_path: Path) -> None:
