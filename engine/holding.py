@@ -5,12 +5,14 @@ Knows when a model must be loaded again; knows no pipes and no other processes. 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.memory import peak_bytes
+from engine.memory import keep_freed_memory, peak_bytes
 from engine.protocol import Held
+from engine.quiet import quiet_libraries
 from engine.recipe import ModelSection, Recipe
 
 if TYPE_CHECKING:
@@ -18,6 +20,13 @@ if TYPE_CHECKING:
     from engine.laboratory import Laboratory
     from engine.models import Model
     from engine.workshop import Workshop
+
+
+def prepare_process() -> None:
+    """Set what libraries look at when they are imported; call before torch is."""
+    quiet_libraries()
+    keep_freed_memory()
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before CUDA starts: deterministic matrix products
 
 
 class Holder:

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any, Final
 from engine.durable import make_private, private
 from engine.errors import DirscopeError, Stopped
 from engine.failing import failed
-from engine.holding import Holder
-from engine.memory import free_cached, is_device_lost, keep_freed_memory
+from engine.holding import Holder, prepare_process
+from engine.memory import free_cached, is_device_lost
 from engine.neighbours import neighbours
 from engine.protocol import (
     Alive,
@@ -36,7 +36,6 @@ from engine.protocol import (
     RunRequest,
     Shutdown,
 )
-from engine.quiet import quiet_libraries
 from engine.recipe import Recipe
 from engine.results import BaseResult, CurveResult, Note, Progress, RowResult, RunEnded, RunStarted
 from engine.silence import PATIENCE
@@ -77,9 +76,7 @@ def serve(pipe: connection.Connection, options: WorkerOptions) -> None:
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()
     _redirect_output(options.log)
-    quiet_libraries()
-    keep_freed_memory()
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before CUDA starts: deterministic matrix products
+    prepare_process()
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         if options.eager:
             _import_engine(pipe)

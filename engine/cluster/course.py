@@ -81,7 +81,7 @@ class Course:
         held = self.request.held
         self._curves, self._bases = set(held.curves), set(held.bases)
         self._rows = {table: list(rows) for table, rows in held.rows.items()}
-        self.wants_all = not EXPERIMENTS[self.request.recipe.experiment].tables
+        self.wants_all = self._is_curves()
 
     @property
     def counts(self) -> bool:
@@ -226,6 +226,8 @@ class Course:
         while not self.ended and self._sharing is not None and self.tally.has(member) < AT_ONCE:
             found = self._sharing.next(member, self.tally.clock())
             if found is None:
+                if self._is_curves() and self._sharing.over:
+                    self._end(RunEnded("done"))
                 return
             number, task = found
             self.tally.took(member)
@@ -261,8 +263,6 @@ class Course:
                 return self._again(found)
             elif isinstance(found, Failed):
                 return self._end(found)
-            if self._sharing.over:
-                return self._end(RunEnded("done"))
             self._feed(member)
 
         return then

@@ -39,8 +39,6 @@ class Member:
     """Its host; empty while it has no place yet."""
     pid: int = 0
     """Of its process there."""
-    flights: int = 0
-    """Calls that are under way."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +139,6 @@ class Crew:
     def call(self, member: Member, then: Callable[[Member, Any], None], method: str, *arguments: Any) -> None:
         """Call a method of an actor; `then` gets what it gives, unless the actor dies before."""
         if member in self.members:
-            member.flights += 1
             self._calls[getattr(member.handle, method).remote(*arguments)] = _Call(member, then)
 
     @property
@@ -171,7 +168,6 @@ class Crew:
             call = self._calls.pop(reference, None)
             if call is None:
                 continue  # of a member that was lost just now
-            call.member.flights -= 1
             try:
                 value = ray.get(reference)
             except ray.exceptions.RayActorError as error:

@@ -18,11 +18,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from engine.cluster.messages import CurveTask, Done, Opened, Refused, Setup, Sign, pack, unpack
 from engine.errors import LoadError, Stopped
 from engine.failing import failed
-from engine.holding import Holder
-from engine.memory import is_device_lost, keep_freed_memory
+from engine.holding import Holder, prepare_process
+from engine.memory import is_device_lost
 from engine.protocol import Answer, Failed, Held
 from engine.questions import Question
-from engine.quiet import quiet_libraries
 from engine.recipe import Recipe
 from engine.shards import Layout, Rule
 from engine.worker import DEVICE_LOST, OVERTAKEN
@@ -44,9 +43,7 @@ class Hand:
     def __init__(self, setup: Setup) -> None:
         os.environ.update(setup.environment)
         os.environ["OMP_NUM_THREADS"] = str(setup.threads)
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before CUDA starts: deterministic products
-        quiet_libraries()
-        keep_freed_memory()
+        prepare_process()
         self._setup = setup
         self._holder = Holder(setup.cache, self._report)
         self._lock = threading.RLock()
@@ -168,6 +165,8 @@ class Hand:
         assert self._lab is not None, "open() comes first"
         with self._lock:
             lab, _ = self._holder.laboratory(self._lab.recipe, held, self._should_stop)
+        if self._lead is not None:  # of a run that began anew
+            self._lead.stop()
         self._lead = Lead(lab, self._lock, self._rest)
         return lab.layout
 

@@ -27,6 +27,8 @@ AHEAD: Final = 64
 ROOM: Final = 256
 """Events that wait to be fetched."""
 WAIT_SECONDS: Final = 0.2
+STOPPED: Final = Failed("RunFailedError", "The run was stopped from elsewhere.")
+"""What is never to be taken for the end of a whole run."""
 
 
 class Problem(Exception):
@@ -68,9 +70,9 @@ class Lead:
                 for event in self._lab.experiment.run(self._lab):
                     self._put(event)
         except Stopped:
-            led = Led(None)
+            led = Led(STOPPED)
         except Problem as error:
-            led = Led(error.what)
+            led = Led(error.what or STOPPED)
         except Exception as error:
             self.lost = is_device_lost(error)
             led = Led(problem(error, self._lab.model.name))

@@ -117,6 +117,13 @@ def test_what_is_held_is_not_asked_for() -> None:
     assert not any(isinstance(event, BaseResult) for event in bench.told)
 
 
+def test_a_run_whose_curves_are_all_there_ends() -> None:
+    bench = Bench(held=Held(curves=frozenset(range(40)), bases=frozenset([0])))
+    bench.opened(Actor())
+    assert not bench.of("curves")
+    assert bench.told[-1] == RunEnded("done")
+
+
 def test_a_refused_arrangement_starts_everybody_anew_and_old_answers_count_no_more() -> None:
     bench, one, two = Bench(), Actor(), Actor()
     bench.opened(one)
